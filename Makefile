@@ -1,0 +1,71 @@
+# `make bench` and `make test` each do all of their own set-up; everything lives in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# What a sweep reads; `make bench DATASET=food BACKBONES=all` passes through.
+DATASET ?= digits
+BACKBONES ?= starter,scratch
+FREEZE ?= all
+SWEEP_OPTIONS ?=
+
+# The GPU build where a driver answers, the CPU build elsewhere: same pins otherwise.
+LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),gpu,bench)
+
+.PHONY: bench install dev test test-slow check format benchmark reference lock clean
+
+bench: install
+	@$(BIN)/backbench sweep --dataset "$(DATASET)" --backbones "$(BACKBONES)" --freeze "$(FREEZE)" $(SWEEP_OPTIONS)
+
+install: $(VENV)/.bench
+
+dev: $(VENV)/.dev
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "backbench needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+# Hash-checked pins first, then the project itself on top, without reaching for anything more.
+define install_locked
+	@echo "installing $(1) into $(VENV) (about a minute, once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/$(2).txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+endef
+
+$(VENV)/.bench: requirements/$(LOCK).txt pyproject.toml | $(VENV)/bin/pip
+	$(call install_locked,backbench,$(LOCK))
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip
+	$(call install_locked,backbench and its development tools,dev)
+	@touch $(VENV)/.bench
+
+test: dev
+	$(BIN)/pytest -m "not slow"
+
+test-slow: dev
+	$(BIN)/pytest -m slow
+
+check: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: install
+	$(BIN)/python benchmarks/frozen_cell.py $(BENCHMARK_OPTIONS)
+
+# Renews the pins; run it when pyproject.toml changes or once in a while.
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+lock:
+	$(COMPILE) --upgrade --extra mirrors --extra openvino --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --upgrade --constraint requirements/dev.txt --extra mirrors --extra openvino --output-file requirements/bench.txt
+	$(COMPILE) --upgrade --constraint requirements/dev.txt --extra mirrors --extra openvino --extra gpu --output-file requirements/gpu.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

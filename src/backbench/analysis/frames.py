@@ -1,0 +1,102 @@
+"""The table of cells, ordered, grouped over seeds and marked; frame in, frame out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from backbench.columns import COLUMNS
+
+NUMERIC = tuple(column.name for column in COLUMNS if column.dtype in ("Int64", "Float64"))
+TEXT = tuple(column.name for column in COLUMNS if column.dtype == "string")
+GROUP = ("backbone", "weights", "image_size", "freeze")
+
+
+def tidy(table: pd.DataFrame) -> pd.DataFrame:
+    """All declared columns in their order: numbers as float64 (missing is NaN), text as str (missing is empty)."""
+    full = table.reindex(columns=[column.name for column in COLUMNS])
+    columns = {}
+    for column in COLUMNS:
+        if column.name in NUMERIC:
+            columns[column.name] = pd.to_numeric(full[column.name], errors="coerce").astype("float64")
+        else:
+            columns[column.name] = full[column.name].astype("object").where(full[column.name].notna(), "").astype(str)
+    return pd.DataFrame(columns, index=full.index)
+
+
+def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    # The id last: two cells that agree in everything must not swap places from one report to the next.
+    return frame.sort_values(
+        ["selection_score", "val_nll", "flops", "cell_id"],
+        ascending=[False, True, True, True],
+        na_position="last",
+        ignore_index=True,
+    )
+
+
+def ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """The `ok` rows, best first: selection score, then lower val NLL, then fewer FLOPs. The index is rank - 1."""
+    rows = tidy(table)
+    return _in_order(rows[rows["status"] == "ok"])
+
+
+def grouped(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per candidate: the `ok` cells that differ only in their seed, ranked by the mean selection score.
+
+    Numbers are means over the seeds, `test_acc_lo` and `test_acc_hi` included. Added columns: `seeds` (how many),
+    `test_acc_min` and `test_acc_max` (their range), `cell_ids` (tuple, by seed); `cell_id` is that of the lowest seed.
+    """
+    rows = tidy(table)
+    rows = rows[rows["status"] == "ok"].sort_values(["seed", "cell_id"], kind="stable")
+    if rows.empty:
+        return rows.assign(seeds=0, test_acc_min=np.nan, test_acc_max=np.nan, cell_ids=[()] * 0).reset_index(drop=True)
+    groups = rows.groupby(list(GROUP), dropna=False, sort=False)
+    keyed = [name for name in rows.columns if name not in GROUP]
+    how = {name: "mean" if name in NUMERIC else "first" for name in keyed}
+    frame = groups.agg(how)
+    frame["seeds"] = groups.size()
+    frame["test_acc_min"] = groups["test_acc"].min()
+    frame["test_acc_max"] = groups["test_acc"].max()
+    frame["cell_ids"] = groups["cell_id"].agg(tuple)
+    frame = frame.reset_index()
+    return _in_order(frame[[*rows.columns, "seeds", "test_acc_min", "test_acc_max", "cell_ids"]])
+
+
+def pareto(table: pd.DataFrame, cost: str = "latency_ms") -> pd.Series:
+    """Whether no other `ok` row is at least as good and at least as cheap, and better in one of the two.
+
+    Good means `selection_score`, not `test_acc`: the mark is read as advice, and advice is taken from val alone. Rows
+    without a score or a cost are never marked.
+    """
+    score = pd.to_numeric(table["selection_score"], errors="coerce").to_numpy("float64", na_value=np.nan)
+    price = pd.to_numeric(table[cost], errors="coerce").to_numpy("float64", na_value=np.nan)
+    known = np.isfinite(score) & np.isfinite(price) & (table["status"] == "ok").to_numpy(bool, na_value=False)
+    marks = np.zeros(len(table), dtype=bool)
+    for i in np.flatnonzero(known):
+        as_good = known & (score >= score[i]) & (price <= price[i])
+        marks[i] = not np.any(as_good & ((score > score[i]) | (price < price[i])))
+    return pd.Series(marks, index=table.index, name="pareto")
+
+
+def labels(table: pd.DataFrame) -> pd.Series:
+    """The shortest name of each row that tells it from the others, in the grammar of `backbench compare`.
+
+    `VGG16`, with `@all-1` where several freeze depths occur, `@none-weights` for random weights beside pretrained
+    ones, and the image size where several occur.
+    """
+    rows = tidy(table)
+    bases = rows[rows["backbone"] != "scratch"]
+    depths = bases["freeze"].nunique() > 1
+    sizes = rows["image_size"].dropna().nunique() > 1
+
+    def label(row: pd.Series) -> str:
+        name = str(row["backbone"])
+        if name != "scratch" and depths and row["freeze"]:
+            name += f"@{row['freeze']}"
+        if name != "scratch" and row["weights"] == "none":
+            name += "@none-weights"
+        if sizes and np.isfinite(row["image_size"]):
+            name += f" {row['image_size']:.0f} px"
+        return name
+
+    return pd.Series([label(row) for _, row in rows.iterrows()], index=table.index, name="label", dtype="object")

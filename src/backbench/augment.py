@@ -1,0 +1,22 @@
+"""Light augmentation on raw pixels: arrays in, arrays out, the same on every Keras backend."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Shift by up to a tenth of the side, as a crop of the edge-padded image.
+SHIFT = 0.1
+
+
+def light(images: NDArray[np.uint8], *, flips: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Each image [b, s, s, 3] shifted at random and, where that keeps its meaning, mirrored half of the time."""
+    size = images.shape[1]
+    reach = max(1, round(size * SHIFT))
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    corners = rng.integers(0, 2 * reach + 1, size=(len(images), 2))
+    shifted = np.stack([padded[i, y : y + size, x : x + size] for i, (y, x) in enumerate(corners)])
+    if flips:
+        mirrored = rng.random(len(images)) < 0.5
+        shifted[mirrored] = shifted[mirrored, :, ::-1]
+    return shifted

@@ -1,0 +1,76 @@
+"""Backbones as Keras graphs: the one place that calls `keras.applications`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from backbench.backbones.weights import load_weights
+from backbench.errors import RequestError
+from backbench.records import Backbone, Weights
+
+
+def build(backbone: Backbone, *, image_size: int, weights: Weights | None, cache: Path) -> keras.Model:
+    """The functional model without its classifier: (images, size, size, 3) to (images, height, width, channels).
+
+    It takes what `preprocess` returns, and starts at random when `weights` is None.
+
+    Raises RequestError for an image size below the backbone's minimum, UnavailableError for weights that do not load.
+    """
+    if image_size < backbone.min_size:
+        raise RequestError(
+            f"{backbone.name} needs images of at least {backbone.min_size} px, not {image_size}:"
+            f" choose a larger --image-size or leave it out with --backbones ...,-{backbone.name}"
+        )
+    keras.config.set_image_data_format("channels_last")  # what pixels are here, whatever the user's keras.json says
+    options: dict[str, Any] = {} if backbone.alpha is None else {"alpha": backbone.alpha}
+    function = getattr(keras.applications, backbone.function)
+    model = function(include_top=False, weights=None, input_shape=(image_size, image_size, 3), **options)
+    if weights is None:
+        return model
+    if backbone.module == "efficientnet":
+        model = _with_imagenet_rescaling(model)
+    load_weights(model, weights, backbone=backbone, cache=cache)
+    return model
+
+
+def preprocess(backbone: Backbone, images: Any) -> Any:
+    """The family's own `preprocess_input` on raw RGB in 0..255: floating arrays or tensors, symbolic ones included."""
+    module = importlib.import_module(f"keras.applications.{backbone.module}")
+    if isinstance(images, np.ndarray):
+        images = images.copy()  # Keras would write into it
+    elif not isinstance(images, keras.KerasTensor):
+        images = keras.ops.copy(images)
+    return module.preprocess_input(images, data_format="channels_last")
+
+
+def _with_imagenet_rescaling(model: keras.Model) -> keras.Model:
+    """EfficientNet as Keras builds it for `weights="imagenet"`, which is not how it builds it for a file.
+
+    The published weights want inputs divided by the square root of the standard deviation once more; Keras puts the
+    layer that does so behind the normalisation only when it is asked for the weights by that name.
+    """
+    from keras.src.applications.efficientnet import IMAGENET_STDDEV_RGB
+
+    scale = [1.0 / deviation**0.5 for deviation in IMAGENET_STDDEV_RGB]
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = layer(*args, **kwargs)
+        if isinstance(layer, keras.layers.Normalization):
+            return keras.layers.Rescaling(scale, name="imagenet_rescaling")(outputs)
+        return outputs
+
+    return keras.models.clone_model(model, call_function=call)
+
+
+def features_model(backbone: Backbone, *, image_size: int, weights: Weights | None, cache: Path) -> keras.Model:
+    """Raw images uint8 [b, size, size, 3] to features float32 [b, d]: preprocessing, backbone, global average."""
+    base = build(backbone, image_size=image_size, weights=weights, cache=cache)
+    images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
+    prepared = preprocess(backbone, keras.ops.cast(images, "float32"))
+    features = keras.layers.GlobalAveragePooling2D(name="features")(base(prepared, training=False))
+    return keras.Model(images, features, name=f"{base.name}_features")

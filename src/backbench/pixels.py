@@ -1,0 +1,240 @@
+"""Encoded images to one uint8 array on disk: decoded and resized once per size, by all cores."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import PIL
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from backbench.cache import digest_of, whole_file, write_json
+from backbench.errors import RequestError
+from backbench.records import ImageSource, Listing, Pixels
+
+# Part of every key: raise it when the same bytes come to mean other pixels.
+DECODER_VERSION = 1
+
+RESIZES = ("stretch", "crop")
+
+_BATCH = 32  # images per task: one future per image would cost memory that grows with the dataset
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(
+    listing: Listing,
+    *,
+    size: int,
+    resize: str,
+    cache: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Pixels, dict[int, str]]:
+    """Decode all images of a listing to `size` x `size` pixels, unless the cache has them.
+
+    Returns the pixels, with one row per item, and the reason for each item (by index) that could not be decoded; its
+    row is black. Memory stays bounded: rows are written to the mapped file as they are decoded.
+    Raises RequestError when the cache has no room for the file.
+    """
+    if resize not in RESIZES or size < 1:
+        raise ValueError(f"resize must be one of {RESIZES} and size positive: got {resize!r}, {size}")
+    count = len(listing.ids)
+    shape = (count, size, size, 3)
+    key = _key(listing, size, resize)
+    pixels = Pixels(path=cache / "pixels" / f"{key}.npy", size=size, resize=resize)
+    sidecar = pixels.path.with_suffix(".json")
+    failures = _recall(pixels, sidecar, shape)
+    if failures is None:
+        with _room_for(pixels.path, shape) as temporary:
+            failures = _decode_into(temporary, listing.images, shape, resize, progress)
+        write_json(sidecar, {"failures": {str(index): reason for index, reason in failures.items()}})
+    elif progress:
+        progress(count, count)
+    return pixels, failures
+
+
+def load_square(encoded: bytes, size: int, resize: str) -> NDArray[np.uint8]:
+    """One encoded image as uint8 RGB, [size, size, 3]; raises whatever Pillow raises for bytes it cannot decode.
+
+    "stretch" resizes the whole image to the square, "crop" its centre square; both bilinear and antialiased.
+    """
+    with Image.open(io.BytesIO(encoded)) as image:
+        rgb = to_rgb(image)
+    width, height = rgb.size
+    side = min(width, height)
+    left, top = ((width - side) / 2, (height - side) / 2) if resize == "crop" else (0, 0)
+    box = (left, top, width - left, height - top)
+    return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=None))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The first frame, upright as its EXIF says, in RGB: transparency over white, deep greys scaled and not clipped.
+
+    Raises ValueError for colour modes without a meaning in RGB and for pixels that are not numbers.
+    """
+    image.load()
+    orientation = _orientation(image)
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return Image.fromarray(_deep_to_grey(image)).convert("RGB")
+    if image.has_transparency_data:
+        if image.mode == "La":  # premultiplied: the only way from here to RGBA
+            image = image.convert("LA")
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none; damaged metadata does not make an image unreadable."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # parsers of damaged metadata raise anything
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _deep_to_grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Grey levels of more than 8 bits on the 0..255 scale.
+
+    Whole numbers up to 65535 are 16-bit (65535 = 257 * 255); floats within 0..1 are fractions, within 0..255 they are
+    levels. Anything else has no known scale and is stretched from its lowest to its highest value.
+    """
+    values = np.asarray(image).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("some pixels are not finite numbers")
+    if image.mode == "F":
+        known, scale = low >= 0 and high <= 255, 255.0 if high <= 1 else 1.0
+    else:
+        known, scale = low >= 0 and high <= 65535, 1 / 257
+    grey = values * scale if known else (values - low) * (255 / max(high - low, 1e-12))
+    return np.rint(grey).astype(np.uint8)
+
+
+def _decode_into(
+    path: Path,
+    images: ImageSource,
+    shape: tuple[int, int, int, int],
+    resize: str,
+    progress: Callable[[int, int], None] | None,
+) -> dict[int, str]:
+    """Fill the array at `path`; returns the failures. Threads suffice: Pillow decodes and resizes outside the GIL."""
+    rows = np.load(path, mmap_mode="r+")
+    count, size = shape[0], shape[1]
+
+    def fill(start: int) -> dict[int, str]:
+        failed = {}
+        for index in range(start, min(start + _BATCH, count)):
+            try:
+                rows[index] = load_square(images.encoded(index), size, resize)
+            except Exception as error:  # decoders of damaged files raise anything
+                failed[index] = _reason(error)
+        return failed
+
+    failures: dict[int, str] = {}
+    # Filters are shared by all threads, so they are set around the pool: warnings about odd files are not for users.
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")
+        for batch, failed in enumerate(pool.map(fill, range(0, count, _BATCH)), start=1):
+            failures.update(failed)
+            if progress:
+                progress(min(batch * _BATCH, count), count)
+    rows.flush()
+    return failures
+
+
+def _reason(error: Exception) -> str:
+    """One line without addresses or paths of this machine."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a known format"
+    if isinstance(error, Image.DecompressionBombError):
+        return "too many pixels (decompression bomb?)"
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return " ".join(text.split())[:200] or type(error).__name__
+
+
+def _key(listing: Listing, size: int, resize: str) -> str:
+    return digest_of(
+        {
+            "images": hashlib.sha256("\n".join(listing.digests).encode()).hexdigest(),
+            "size": size,
+            "resize": resize,
+            "pillow": PIL.__version__,
+            "decoder": DECODER_VERSION,
+        }
+    )
+
+
+def _recall(pixels: Pixels, sidecar: Path, shape: tuple[int, ...]) -> dict[int, str] | None:
+    """The failures that belong to finished pixels, or None when there are none to use."""
+    try:
+        known = json.loads(sidecar.read_text(encoding="utf-8"))["failures"]
+        rows = pixels.open()
+    except (OSError, ValueError, KeyError):
+        return None
+    if rows.shape != shape or rows.dtype != np.uint8:
+        return None
+    return {int(index): reason for index, reason in known.items()}
+
+
+@contextmanager
+def _room_for(path: Path, shape: tuple[int, int, int, int]) -> Iterator[Path]:
+    """A black array of that shape on a temporary path, its space reserved, that takes the place of `path` at the end.
+
+    Writing to a mapped file on a full disk would kill the process, so the space is claimed before.
+    """
+    needed = int(np.prod(shape))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(path.parent).free < needed:
+            raise OSError(errno.ENOSPC, "disk full")
+        with whole_file(path) as temporary:
+            open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape).flush()
+            _reserve(temporary)
+            yield temporary
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise RequestError(
+                f"the cache {path.parent} cannot be written ({error.strerror or error}): "
+                "set BACKBENCH_CACHE to a folder that can"
+            ) from None
+        free = shutil.disk_usage(path.parent).free
+        raise RequestError(
+            f"no disk space for {shape[0]} images at {shape[1]} px: they need {needed / 1e6:,.1f} MB in {path.parent}, "
+            f"where {free / 1e6:,.1f} MB are free: free some, ask for a smaller --image-size or a --limit, "
+            "or set BACKBENCH_CACHE to a folder with more room"
+        ) from None
+
+
+def _reserve(path: Path) -> None:
+    """Claim the blocks of a file, where the system can. Raises OSError when the disk is full."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("rb+") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise

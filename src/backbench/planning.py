@@ -1,0 +1,163 @@
+"""From a request to a dataset and to jobs; nothing is computed or written here but the cache."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backbench import datasets, pixels, splits
+from backbench.backbones import keras_cache, parse_backbones
+from backbench.cells import parse_freeze
+from backbench.errors import RequestError
+from backbench.records import Dataset, Job, Listing, Request
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+# What the hand-made CNN takes where neither the user nor the dataset names a size, and at least needs.
+SCRATCH_SIZE, SCRATCH_MIN_SIZE = 128, 16
+
+Progress = Callable[[str, int, int], None]
+
+
+def check(request: Request) -> None:
+    """Raise RequestError for whatever is wrong with the options themselves."""
+    for name, least in (("seeds", 1), ("epochs", 1), ("batch_size", 1), ("workers", 1), ("min_per_class", 1)):
+        if getattr(request, name) < least:
+            option = name.replace("_", "-")
+            raise RequestError(f"--{option} {getattr(request, name)} means nothing: at least {least}")
+    if request.limit is not None and request.limit < 1:
+        raise RequestError(
+            f"--limit {request.limit} leaves no images: at least 1 per split, and one per class in train"
+        )
+    if request.resize not in pixels.RESIZES:
+        raise RequestError(f"--resize {request.resize} is unknown: use one of {', '.join(pixels.RESIZES)}")
+    _pretrained(request)
+    parse_freeze(request.freeze)
+    for backbone in parse_backbones(request.backbones):
+        least = backbone.min_size if backbone else SCRATCH_MIN_SIZE
+        name = backbone.name if backbone else "scratch"
+        if request.image_size is not None and request.image_size < least:
+            raise RequestError(
+                f"{name} needs images of at least {least} px, not {request.image_size}:"
+                f" use --image-size {least} or more, or take it out with --backbones {request.backbones},-{name}"
+            )
+
+
+def listing_for(request: Request, *, progress: Progress) -> Listing:
+    """The items that the sweep will use, with their splits. Raises RequestError for data that cannot be used."""
+    found = datasets.open_listing(
+        request.dataset,
+        image_column=request.image_column,
+        label_column=request.label_column,
+        progress=lambda done, total: progress("reading images", done, total),
+    )
+    split = splits.make_splits(
+        found.labels, found.published, found.digests, found.class_names, min_per_class=request.min_per_class
+    )
+    keep = np.arange(len(found.ids))
+    if request.limit is not None:
+        keep = splits.limit_per_split(found.labels, split, found.digests, request.limit)
+    return datasets.select(found, keep, split)
+
+
+def dataset_for(request: Request, listing: Listing, *, cache: Path, progress: Progress) -> Dataset:
+    """The usable items; what can be used shows when the images are decoded, at the size that is needed first."""
+    size = _image_size(request, listing.image_size, _first_native_size(request))
+    _, failures = pixels.decode(
+        listing,
+        size=size,
+        resize=request.resize,
+        cache=cache,
+        progress=lambda done, total: progress(f"decoding at {size} px", done, total),
+    )
+    return datasets.assemble(listing, failures)
+
+
+def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], cache: Path) -> Iterator[Job]:
+    """One job per backbone and kind of weights, in the order asked for; weights and pixels are not there yet."""
+    for backbone in parse_backbones(request.backbones):
+        native = backbone.native_size if backbone else SCRATCH_SIZE
+        for pretrained in _pretrained(request) if backbone else (False,):
+            yield Job(
+                backbone=backbone,
+                pretrained=pretrained,
+                dataset=dataset,
+                image_size=_image_size(request, dataset.image_size, native),
+                resize=request.resize,
+                freeze=parse_freeze(request.freeze),
+                seeds=request.seeds,
+                epochs=request.epochs,
+                batch_size=request.batch_size,
+                engine=resolved["engine"],
+                precision=resolved["precision"],
+                backend=resolved["backend"],
+                cache=cache,
+            )
+
+
+def resolve(request: Request, earlier: dict[str, Any]) -> dict[str, str]:
+    """Engine, precision and backend in place of `auto`, as an earlier run of the same folder had them.
+
+    Raises RequestError for a backend that is unknown or not installed.
+    """
+    kept = earlier.get("resolved", {})
+    backend = _backend()
+    return {
+        "engine": kept.get("engine", "keras") if request.engine == "auto" else request.engine,
+        "precision": kept.get("precision", "float32") if request.precision == "auto" else request.precision,
+        "backend": backend,
+    }
+
+
+def with_pixels(job: Job, listing: Listing, *, progress: Progress) -> Job:
+    """The job with its images decoded at its size."""
+    found, _ = pixels.decode(
+        listing,
+        size=job.image_size,
+        resize=job.resize,
+        cache=job.cache,
+        progress=lambda done, total: progress(f"decoding at {job.image_size} px", done, total),
+    )
+    return replace(job, pixels=found)
+
+
+def _backend() -> str:
+    """Keras's own rule: the environment, else its configuration file, else TensorFlow."""
+    chosen = os.environ.get("KERAS_BACKEND")
+    settings = keras_cache().parent / "keras.json"
+    if not chosen and settings.is_file():
+        try:
+            chosen = json.loads(settings.read_text(encoding="utf-8")).get("backend")
+        except (OSError, ValueError, AttributeError):
+            chosen = None
+    backend = chosen or "tensorflow"
+    if backend not in BACKENDS:
+        raise RequestError(f"unknown Keras backend '{backend}': set KERAS_BACKEND to one of {', '.join(BACKENDS)}")
+    if importlib.util.find_spec(backend) is None:
+        raise RequestError(
+            f"the Keras backend '{backend}' is not installed: pip install {backend}, or set KERAS_BACKEND"
+        )
+    return backend
+
+
+def _pretrained(request: Request) -> tuple[bool, ...]:
+    kinds = tuple(dict.fromkeys(part.strip() for part in request.weights.split(",") if part.strip()))
+    if not kinds or set(kinds) - {"imagenet", "none"}:
+        raise RequestError(f"--weights {request.weights or '(empty)'} is unknown: use imagenet, none, or imagenet,none")
+    return tuple(kind == "imagenet" for kind in kinds)
+
+
+def _image_size(request: Request, of_dataset: int | None, native: int) -> int:
+    return request.image_size or of_dataset or native
+
+
+def _first_native_size(request: Request) -> int:
+    first = parse_backbones(request.backbones)[0]
+    return first.native_size if first else SCRATCH_SIZE

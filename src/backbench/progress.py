@@ -1,0 +1,76 @@
+"""One progress bar for a whole sweep; nothing but finished lines where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+# Share of a job's work per phase, for the time that is left; only the bar depends on it.
+SHARES = {
+    "building": 0.05,
+    "frozen pass": 0.6,
+    "probe": 0.15,
+    "training": 0.7,
+    "evaluation": 0.05,
+    "timing": 0.1,
+    "memory": 0.05,
+}
+
+
+class Bar:
+    """Counts jobs, with the current backbone and phase in front; a context manager."""
+
+    def __init__(self, jobs: int, *, visible: bool | None = None) -> None:
+        visible = sys.stderr.isatty() if visible is None else visible
+        self._bar = tqdm(
+            total=float(jobs),
+            disable=not visible,
+            file=sys.stderr,
+            leave=False,
+            smoothing=0.0,
+            bar_format="{desc} |{bar}| {percentage:3.0f}% [{elapsed}<{remaining}]",
+            dynamic_ncols=True,
+        )
+        self._finished = 0
+        self._inside: dict[int, dict[str, float]] = {}
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def say(self, text: str) -> None:
+        """What is going on outside of any job."""
+        self._bar.set_description_str(text)
+
+    def step(self, text: str, done: int, total: int) -> None:
+        """How far something outside of any job is."""
+        self.say(f"{text} {done:,}/{total:,}" if total else text)
+
+    def phase(self, job: int, label: str, phase: str, done: int, total: int) -> None:
+        """How far one job is in one phase."""
+        reached = self._inside.setdefault(job, {})
+        reached[phase] = SHARES.get(phase, 0.0) * done / max(1, total)
+        self._move()
+        self.say(f"{label}: {phase} {done:,}/{total:,}" if total > 1 else f"{label}: {phase}")
+
+    def end(self, job: int) -> None:
+        """A job is over, whatever became of it."""
+        self._inside.pop(job, None)
+        self._finished += 1
+        self._move()
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self._bar.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def _move(self) -> None:
+        inside = sum(min(0.99, sum(phases.values())) for phases in self._inside.values())
+        self._bar.n = max(self._bar.n, self._finished + inside)
+        self._bar.refresh()

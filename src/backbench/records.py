@@ -1,0 +1,221 @@
+"""The frozen records that travel between the layers: what was asked, what was found, what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "val", "test")
+
+# Part of every cell's identity: raise it when the protocol changes what a number means.
+PROTOCOL_VERSION = 1
+
+
+class ImageSource(Protocol):
+    """Where the encoded images of a listing are read from; picklable."""
+
+    def encoded(self, index: int) -> bytes:
+        """Bytes of image `index` as stored (JPEG, PNG, ...). Raises OSError when they cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a dataset source knows before a pixel is decoded; n items in the order of their ids."""
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    published: NDArray[np.str_]
+    digests: tuple[str, ...]
+    images: ImageSource
+    image_size: int | None = None
+    flips: bool = True
+    unreadable: tuple[tuple[str, str], ...] = ()
+    ignored_files: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Decoded images of one size on disk: uint8 `.npy` of shape [rows, size, size, 3], memory-mapped when read."""
+
+    path: Path
+    size: int
+    resize: str
+
+    def open(self) -> NDArray[np.uint8]:
+        """The array, mapped read-only."""
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Usable items with their splits; n items, `rows[i]` is the row of item i in the decoded pixels."""
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    split: NDArray[np.str_]
+    rows: NDArray[np.int64]
+    fingerprint: str
+    health: Mapping[str, Any]
+    image_size: int | None = None
+    flips: bool = True
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """Positions of the items of one split, ascending."""
+        return np.flatnonzero(self.split == split)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One row of the table of backbones: a function of `keras.applications` at one width."""
+
+    name: str
+    function: str
+    module: str
+    family: str
+    native_size: int
+    min_size: int
+    preprocessing: str
+    params: int
+    weights_url: str
+    weights_hash: str | None
+    imagenet_top1: float | None
+    top1_source: str
+    alpha: float | None = None
+    weights_file: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the weights file in Keras's cache: the last part of the address, but for NASNet."""
+        return self.weights_file or self.weights_url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Pretrained tensors at hand: a file, its format, what it is and where it came from."""
+
+    path: Path | None
+    format: str
+    digest: str | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that was asked of one sweep; field names are those of the options."""
+
+    dataset: str = "digits"
+    backbones: str = "starter,scratch"
+    freeze: str = "all"
+    seeds: int = 1
+    weights: str = "imagenet"
+    image_size: int | None = None
+    resize: str = "stretch"
+    limit: int | None = None
+    epochs: int = 40
+    batch_size: int = 32
+    engine: str = "auto"
+    precision: str = "auto"
+    mirrors: bool = True
+    executor: str = "local"
+    workers: int = 1
+    out: Path | None = None
+    fresh: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
+    min_per_class: int = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One backbone on one dataset at one image size, with all cells that share its frozen pass.
+
+    `backbone` is None for the hand-made CNN. `weights` and `pixels` are filled in when they are at hand.
+    """
+
+    backbone: Backbone | None
+    pretrained: bool
+    dataset: Dataset
+    image_size: int
+    resize: str
+    freeze: tuple[str, ...]
+    seeds: int
+    epochs: int
+    batch_size: int
+    engine: str
+    precision: str
+    backend: str
+    cache: Path
+    weights: Weights | None = None
+    pixels: Pixels | None = None
+    wanted: tuple[str, ...] | None = None
+
+    def images(self) -> NDArray[np.uint8]:
+        """The decoded images, memory-mapped. Raises ValueError when the job was not given any."""
+        if self.pixels is None:
+            raise ValueError(f"{self.label}: the job has no pixels")
+        return self.pixels.open()
+
+    @property
+    def label(self) -> str:
+        """Name for people: `VGG16`, `VGG16 (random weights)` or `scratch`."""
+        if self.backbone is None:
+            return "scratch"
+        return self.backbone.name if self.pretrained else f"{self.backbone.name} (random weights)"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One finished fact: identity, status and everything measured. Immutable once stored.
+
+    `row` holds the columns of the table; `trace` what stands behind them (regularisation path, learning curve).
+    """
+
+    cell_id: str
+    status: str
+    reason: str
+    identity: Mapping[str, Any]
+    row: Mapping[str, Any]
+    trace: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A job says where it is: `done` of `total` in one phase."""
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job hands over a cell: predictions {name: array} and, where there is one, a linear head {name: array}."""
+
+    cell: Cell
+    predictions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    head: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Last word of a job: what it ran on and the seconds of each phase."""
+
+    label: str
+    seconds: Mapping[str, float]
+    environment: Mapping[str, str]
+
+
+Event = Progress | Finished | Summary

@@ -1,0 +1,79 @@
+"""The lower part of the page: the data, the protocol, the machine, the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from backbench.analysis import numbers
+from backbench.records import SPLITS
+from backbench.report import notices
+
+# Longer lists of classes are folded away.
+SHOWN_CLASSES = 60
+
+Fold = tuple[str, list[str], list[tuple[str, str]]]
+
+
+def health(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Images per class and what was found about them; `present` when there is anything."""
+    known = notices.section(run, "dataset", "health")
+    per_class = notices.section(known, "per_class")
+    counts = {
+        str(name): {split: notices.number(notices.section(per_class, name).get(split)) for split in SPLITS}
+        for name in per_class
+    }
+    most = max((sum(count.values()) for count in counts.values()), default=0) or 1
+    classes = [
+        {"name": name, **count, "width": f"{100 * sum(count.values()) / most:.1f}"} for name, count in counts.items()
+    ]
+    parts = [fold for fold in (classes[:SHOWN_CLASSES], classes[SHOWN_CLASSES:]) if fold]
+    findings = notices.findings(known)
+    return {"present": bool(classes or findings), "classes": classes, "folds": parts, "findings": findings}
+
+
+def folds(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is folded away at the bottom of the page: lines and named values under a title."""
+    protocol = notices.section(run, "protocol")
+    dataset = notices.section(run, "dataset")
+    machine = dict(notices.section(run, "environment"))
+    machine |= {name.replace("_", " "): run[name] for name in ("git_revision", "started", "finished") if run.get(name)}
+    source = {name: dataset.get(name) for name in ("source", "fingerprint", "image_size")}
+    jobs = [
+        (str(job.get("label", "")), _phases(job))
+        for job in notices.sequence(run.get("jobs"))
+        if isinstance(job, Mapping)
+    ]
+    parts: tuple[Fold, ...] = (
+        (
+            "How it was measured",
+            _lines(protocol),
+            [(name, protocol[name]) for name in ("version",) if name in protocol],
+        ),
+        ("What was asked", [], _pairs(notices.section(run, "request"))),
+        ("Dataset", [], _pairs(source)),
+        ("Machine and versions", [], _pairs(machine)),
+        ("Where the time went", [], jobs),
+    )
+    return [{"title": title, "lines": lines, "pairs": pairs} for title, lines, pairs in parts if lines or pairs]
+
+
+def _lines(protocol: Mapping[str, Any]) -> list[str]:
+    texts: Iterable[Any] = (value for name, value in protocol.items() if name != "version")
+    return [notices.describe(line) for value in texts for line in notices.sequence(value)]
+
+
+def _pairs(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (str(name).replace("_", " "), notices.describe(value))
+        for name, value in content.items()
+        if value not in (None, "")
+    ]
+
+
+def _phases(job: Mapping[str, Any]) -> str:
+    nested = notices.section(job, "seconds")
+    phases = nested or {name: value for name, value in job.items() if isinstance(value, int | float)}
+    return ", ".join(
+        f"{str(name).replace('_', ' ')} {numbers.duration(float(value))}" for name, value in phases.items()
+    )

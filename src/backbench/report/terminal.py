@@ -1,0 +1,69 @@
+"""The leaderboard in a terminal: one aligned table, as many columns as there is room for."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from backbench.analysis import grouped, labels, numbers
+from backbench.report import unfinished
+
+# Shortest first to go when the terminal is narrow: heading, how it is shown, and its importance (1 stays longest).
+COLUMNS = (
+    ("#", lambda row: str(row["rank"]), 1),
+    ("candidate", lambda row: row["label"], 1),
+    ("freeze", lambda row: row["freeze"], 5),
+    ("test", lambda row: numbers.percent(row["test_acc"]), 1),
+    ("95% interval", lambda row: numbers.interval(row["test_acc_lo"], row["test_acc_hi"]), 3),
+    ("gap", lambda row: numbers.points(row["gap"]), 2),
+    ("train", lambda row: numbers.percent(row["train_acc"]), 4),
+    ("val", lambda row: numbers.percent(row["val_acc"]), 3),
+    ("score", lambda row: numbers.decimal(row["selection_score"]), 6),
+    ("params", lambda row: numbers.magnitude(row["params"]), 5),
+    ("GFLOPs", lambda row: numbers.gflops(row["flops"]), 8),
+    ("ms", lambda row: numbers.plain(row["latency_ms"]), 2),
+    ("images/s", lambda row: numbers.plain(row["throughput_ips"]), 9),
+    ("MiB", lambda row: numbers.plain(row["peak_mem_mb"]), 9),
+    ("time", lambda row: numbers.duration(row["wall_seconds"]), 7),
+)
+LEFT = ("candidate", "freeze")
+
+
+def show(table: pd.DataFrame, *, width: int | None = None) -> str:
+    """The table of candidates, best first, then what did not finish; fits `width` columns (default: the terminal)."""
+    width = shutil.get_terminal_size((100, 24)).columns if width is None else width
+    rows = grouped(table)
+    rows["label"] = labels(rows)
+    rows["rank"] = range(1, len(rows) + 1)
+    parts = []
+    if len(rows):
+        parts.append(_board(rows.to_dict(orient="records"), width))
+    else:
+        parts.append("No candidate finished." if len(table) else "No cell has been run.")
+    parts += [_unfinished(group, width) for group in unfinished.groups(table)]
+    # A name could carry control sequences that repaint the terminal, and not every code page knows the true minus.
+    text = "\n\n".join(parts).replace("−", "-").replace("–", "-")
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text) + "\n"
+
+
+def _board(rows: Sequence[Mapping[Any, Any]], width: int) -> str:
+    columns = {name: [name, *(shown(row) for row in rows)] for name, shown, _ in COLUMNS}
+    widths = {name: max(map(len, texts)) for name, texts in columns.items()}
+    kept = [name for name, _, _ in COLUMNS]
+    for name, _, importance in sorted(COLUMNS, key=lambda column: -column[2]):
+        if importance > 1 and sum(widths[k] + 2 for k in kept) - 2 > width:
+            kept.remove(name)
+    lines = []
+    for i in range(len(rows) + 1):
+        fields = [f"{columns[name][i]:{'<' if name in LEFT else '>'}{widths[name]}}" for name in kept]
+        lines.append("  ".join(fields).rstrip())
+    return "\n".join([lines[0], "-" * min(width, max(map(len, lines))), *lines[1:]])
+
+
+def _unfinished(group: Mapping[str, Any], width: int) -> str:
+    text = f"{group['status']}: {group['title']}. {group['reason']}"
+    return "\n".join(textwrap.wrap(text, max(width, 20), subsequent_indent="  "))

@@ -1,0 +1,47 @@
+"""Cells that failed, were skipped or pruned, with their reasons, told once where many share the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from backbench.analysis import labels
+from backbench.analysis.frames import tidy
+
+
+def groups(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Cells that are not ok, grouped by status and by reasons that differ only in names and addresses."""
+    rows = tidy(table)
+    rows = rows[rows["status"] != "ok"].reset_index(drop=True)
+    rows["label"] = labels(rows)
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for status in ("failed", "skipped", "pruned", *sorted(set(rows["status"]) - {"failed", "skipped", "pruned"})):
+        for row in rows[rows["status"] == status].to_dict(orient="records"):
+            reason = row["reason"].strip() or "no reason was recorded"
+            kind = _kind(reason, row["backbone"])
+            found.setdefault((status, kind), []).append({"label": row["label"], "reason": reason})
+    return [_group(status, members) for (status, _), members in found.items()]
+
+
+def _kind(reason: str, backbone: str) -> str:
+    """A reason without what is particular to one backbone: its name, addresses, file names, long digests."""
+    kind = reason.splitlines()[0].replace(backbone, "…") if backbone else reason.splitlines()[0]
+    return re.sub(r"\S+://\S+|\S+\.(?:h5|keras|onnx|npz|whl|bin|xml)\b|\b[0-9a-f]{16,}\b|\d+", "…", kind)
+
+
+def _group(status: str, members: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    first, *rest = members[0]["reason"].splitlines()
+    differ = any(member["reason"] != members[0]["reason"] for member in members)
+    names = [member["label"] for member in members]
+    title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return {
+        "status": status,
+        "title": title,
+        "reason": f"For {names[0]}: {first}" if differ else first,
+        "members": [dict(member) for member in members],
+        "differ": differ,
+        "rest": "\n".join([first, *rest]) if rest and len(members) == 1 else "",
+    }

@@ -1,0 +1,119 @@
+"""The results folder: cells, predictions and tables, each file whole or not there at all. One process writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from backbench.cache import sha256_file, whole_file, write_json, write_text
+from backbench.columns import COLUMNS
+from backbench.errors import RequestError
+from backbench.records import Cell, Finished
+
+SCHEMA = 1
+
+
+def write_run(directory: Path, run: Mapping[str, Any]) -> None:
+    """Write `run.json`: what was asked, the protocol, the dataset, the environment."""
+    write_json(directory / "run.json", {"schema": SCHEMA, **run})
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """Content of `run.json`. Raises RequestError when the folder holds no run."""
+    path = directory / "run.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError(f"{directory} holds no results (run.json is missing): name the folder of a sweep") from None
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path} cannot be read ({error}): run the sweep again with --fresh") from None
+    if not isinstance(content, dict):
+        raise RequestError(f"{path} is not the record of a run: run the sweep again with --fresh")
+    return content
+
+
+def write_cell(directory: Path, finished: Finished) -> None:
+    """Store a finished cell: predictions and head first, then the record that makes them count.
+
+    An earlier cell that was not ok for the same place in the table is forgotten: this one replaces it.
+    """
+    cell = finished.cell
+    files = {}
+    for folder, arrays in (("predictions", finished.predictions), ("heads", finished.head)):
+        if arrays:
+            path = directory / folder / f"{cell.cell_id}.npz"
+            with whole_file(path) as temporary:
+                np.savez_compressed(temporary, allow_pickle=False, **arrays)
+            files[f"{folder}/{path.name}"] = sha256_file(path)
+    for earlier in read_cells(directory):
+        if earlier.status != "ok" and earlier.cell_id != cell.cell_id and _place(earlier) == _place(cell):
+            (directory / "cells" / f"{earlier.cell_id}.json").unlink(missing_ok=True)
+    write_json(directory / "cells" / f"{cell.cell_id}.json", {"schema": SCHEMA, **asdict(cell), "files": files})
+
+
+def read_cells(directory: Path) -> list[Cell]:
+    """Every stored cell, by id. Raises RequestError for a file that is not a cell."""
+    return [_read_cell(path) for path in sorted((directory / "cells").glob("*.json"))]
+
+
+def _read_cell(path: Path) -> Cell:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Cell(
+            cell_id=content["cell_id"],
+            status=content["status"],
+            reason=content["reason"],
+            identity=content["identity"],
+            row=content["row"],
+            trace=content["trace"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{path} is damaged ({error}): delete it and run the sweep again") from None
+
+
+def read_predictions(directory: Path, cell_id: str) -> dict[str, NDArray[Any]]:
+    """Ids, labels and class probabilities of val and test items. Raises FileNotFoundError for a cell without them."""
+    with np.load(directory / "predictions" / f"{cell_id}.npz", allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
+
+
+def table(cells: Iterable[Cell]) -> pd.DataFrame:
+    """One row per cell, the declared columns in their order and types."""
+    rows = [{**cell.row, "status": cell.status, "reason": cell.reason, "cell_id": cell.cell_id} for cell in cells]
+    frame = pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
+    return frame.astype({column.name: column.dtype for column in COLUMNS})
+
+
+def write_table(directory: Path, frame: pd.DataFrame) -> None:
+    """Write `table.csv` and `table.parquet`."""
+    write_text(directory / "table.csv", frame.to_csv(index=False))
+    with whole_file(directory / "table.parquet") as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def read_table(directory: Path) -> pd.DataFrame:
+    """The stored table, without needing the cells. Raises RequestError when there is none."""
+    path = directory / "table.parquet"
+    if not path.exists():
+        raise RequestError(f"{directory} holds no table yet (table.parquet is missing): run the sweep first")
+    return pd.read_parquet(path).astype({column.name: column.dtype for column in COLUMNS})
+
+
+def clear(directory: Path) -> None:
+    """Remove what earlier sweeps left in a results folder, and nothing else."""
+    for folder in ("cells", "predictions", "heads", "plots", "logs"):
+        shutil.rmtree(directory / folder, ignore_errors=True)
+    for name in ("run.json", "table.csv", "table.parquet", "leaderboard.html"):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _place(cell: Cell) -> tuple[Any, ...]:
+    return tuple(cell.row.get(name) for name in ("backbone", "weights", "image_size", "freeze", "seed"))

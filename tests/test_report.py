@@ -1,0 +1,451 @@
+"""The page, the pictures and the terminal table: honest, escaped, self-contained, the same every time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backbench import report
+from backbench.analysis import Recommendation, grouped, recommendation
+from backbench.columns import COLUMN_NAMES
+from backbench.report import notices, page, placement, plots, terminal, unfinished
+
+HOSTILE = "</script><script>alert(1)</script>"
+BACKBONES = (("MobileNetV2", 0.82, 0.79, 9.3), ("Xception", 0.80, 0.77, 38.2), ("VGG16", 0.71, 0.69, 92.4))
+
+
+def cell(backbone: str, val: float, test: float, latency: float, **others: Any) -> dict[str, Any]:
+    row = dict.fromkeys(COLUMN_NAMES) | {
+        "dataset": "fruit", "backbone": backbone, "family": "f", "weights": "imagenet", "image_size": 96,
+        "freeze": "all", "seed": 0, "status": "ok", "train_acc": 1.0, "val_acc": val, "test_acc": test,
+        "gap": 1.0 - test, "val_nll": 1 - val, "selection_score": val, "test_acc_lo": test - 0.02,
+        "test_acc_hi": test + 0.02, "test_top5": 0.95, "test_macro_f1": test, "test_nll": 0.7, "test_ece": 0.05,
+        "params": 3_000_000, "flops": 600_000_000, "latency_ms": latency, "throughput_ips": 100.0,
+        "peak_mem_mb": 250.0, "fit_seconds": 3.0, "wall_seconds": 20.0,
+    }  # fmt: skip
+    row |= others
+    return row | {"cell_id": f"{row['backbone']}-{row['freeze']}-{row['seed']}"}
+
+
+def lost(backbone: str, status: str, reason: str, freeze: str = "all") -> dict[str, Any]:
+    blank = dict.fromkeys(COLUMN_NAMES)
+    return blank | {"backbone": backbone, "weights": "imagenet", "freeze": freeze, "status": status, "reason": reason}
+
+
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(COLUMN_NAMES)).convert_dtypes()
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    scratch = cell("scratch", 0.5, 0.45, 1.5, weights="none", freeze="none", train_acc=0.7, gap=0.25)
+    return frame(*(cell(*facts) for facts in BACKBONES), scratch)
+
+
+@pytest.fixture
+def run() -> dict[str, Any]:
+    classes = ["Apple", "<script>alert(1)</script>", "</script>", 'Kiwi "x" &amp;']
+    return {
+        "command": "backbench sweep --dataset fruit",
+        "request": {"dataset": "fruit", "limit": None},
+        "protocol": {"version": 1, "text": ["val chooses", "test reports"]},
+        "environment": {"python": "3.11.7", "cores": 2},
+        "git_revision": "1a2b3c4",
+        "finished": "2026-02-03T04:05:06+00:00",
+        "jobs": [{"label": "VGG16", "seconds": {"frozen pass": 61.0}}],
+        "dataset": {
+            "name": "fruit",
+            "classes": classes,
+            "counts": {"train": 1741, "val": 196, "test": 1550},
+            "health": {
+                "per_class": {name: {"train": 10, "val": 0, "test": 5} for name in classes},
+                "duplicates": {"groups": 1, "surplus": 1, "examples": [["a.jpg", "b.jpg"]]},
+                "straddling": {
+                    "train/val": {"groups": 0, "images": 0, "examples": []},
+                    "train/test": {"groups": 1, "images": 2, "examples": [{"train": ["a.jpg"], "test": ["c.jpg"]}]},
+                },
+                "conflicting_labels": {"groups": 1, "examples": [[{"id": "a.jpg", "class": "Apple"}]]},
+                "unreadable": [{"id": "<img src=x onerror=alert(1)>.jpg", "reason": "truncated"}],
+                "missing_in_val": ["Apple"],
+                "missing_in_test": [],
+                "ignored_files": 3,
+                "notes": ["val was made"],
+            },
+        },
+    }
+
+
+class Elements(HTMLParser):
+    """Collects elements, ids and visible text, and checks that what is opened is closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "br", "img", "input", "hr"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self.open):
+            self.text.append(data)
+
+    def tags(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.found if tag == name]
+
+    @property
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.text))
+
+
+def rendered(table: pd.DataFrame, run: dict[str, Any] | None = None) -> str:
+    facts = recommendation(table, val_items=196, test_items=1550)
+    return page.render(table, run or {}, facts, plots.draw(table))
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_page_answers_first_and_holds_every_section(table: pd.DataFrame, run: dict[str, Any]) -> None:
+    html = rendered(table, run)
+    elements = Elements(html)
+    sections = [attributes.get("id") for attributes in elements.tags("section") if attributes.get("id")]
+    assert sections == ["answer", "table", "pictures", "data", "protocol"]
+    words = elements.words
+    assert "4 classes 1,741 train, 196 val, 1,550 test images 4 of 4 candidates finished" in words
+    assert "Use MobileNetV2, completely frozen: it classifies 79.0% of the test images correctly" in words
+    assert "A pretrained network is worth it here" in words
+    for key in ("Test accuracy 79.0% 95% interval 77.0–81.0%", "Overfitting gap 21.0 pts", "Latency 9.3 ms"):
+        assert key in words
+    assert "backbench sweep --dataset fruit" in words
+    assert "2026-02-03 04:05 UTC" in words
+    assert "VGG16 frozen pass 1 min 1 s" in words
+
+
+def test_warnings_are_said(table: pd.DataFrame, run: dict[str, Any]) -> None:
+    facts = recommendation(
+        frame(cell(*BACKBONES[0]), lost("A", "failed", "x"), lost("B", "skipped", "y")), test_items=20
+    )
+    assert notices.notices(run, facts) == (
+        "2 test images have exact copies in train: test accuracy may be too good.",
+        "1 image occurs under more than one label.",
+        *facts.cautions,
+        "1 class without images in val: Apple.",
+        "1 file could not be read and was left out.",
+        "1 cell failed and 1 cell was skipped: the comparison is incomplete.",
+    )
+    assert notices.notices({}, Recommendation()) == ()
+    assert "Before you trust the numbers" not in rendered(frame(cell(*BACKBONES[0])))
+
+
+def test_table_sorts_by_numbers_that_are_in_the_page(table: pd.DataFrame) -> None:
+    elements = Elements(rendered(table))
+    headings = [attributes for attributes in elements.tags("th") if attributes.get("scope") == "col"]
+    buttons = elements.tags("button")
+    assert len(headings) == len(buttons) == 18
+    assert all(button["title"] for button in buttons)
+    assert [heading.get("aria-sort") for heading in headings] == ["ascending"] + [None] * 17
+    values = [attributes["data-value"] for attributes in elements.tags("td") if "data-value" in attributes]
+    assert values[:5] == ["1", "0.79", repr(1.0 - 0.79), "1.0", "0.82"]
+
+
+def test_badges(table: pd.DataFrame) -> None:
+    elements = Elements(rendered(table))
+    badges = [attributes["class"] for attributes in elements.tags("span") if "badge" in str(attributes.get("class"))]
+    assert [str(badge).split() for badge in badges] == [
+        ["badge", "top"],
+        ["badge", "front"],
+        ["badge", "front"],
+        ["badge"],
+    ]
+
+
+def test_untrusted_text_stays_text(run: dict[str, Any]) -> None:
+    table = frame(
+        cell(HOSTILE, 0.9, 0.8, 5.0), cell("$\\alpha$ {{ 7 * 7 }}", 0.8, 0.7, 9.0), lost(HOSTILE, "failed", HOSTILE)
+    )
+    run["dataset"]["name"] = HOSTILE
+    run["command"] = HOSTILE
+    run["environment"] = {HOSTILE: HOSTILE}
+    run["jobs"] = [{"label": HOSTILE, "probe": 1.0}]
+    html = rendered(table, run)
+    elements = Elements(html)
+    assert len(elements.tags("script")) == 1
+    assert elements.tags("img") == []
+    assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
+    assert "alert(1)</script>" not in html
+    assert elements.words.count(HOSTILE) >= 8
+    assert "<script>alert(1)</script>" in elements.words
+    assert "$\\alpha$ {{ 7 * 7 }}" in elements.words
+
+
+def test_page_asks_the_network_for_nothing(table: pd.DataFrame, run: dict[str, Any]) -> None:
+    html = rendered(table, run)
+    elements = Elements(html)
+    for _, attributes in elements.found:
+        for name in ("src", "srcset", "href", "xlink:href", "data", "action", "poster"):
+            assert (attributes.get(name) or "#").startswith("#")
+    assert "http://" not in html
+    assert "https://" not in html
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_only_our_script_may_run(table: pd.DataFrame) -> None:
+    html = rendered(table)
+    script = html[html.index("<script>") + len("<script>") : html.index("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(a["content"] for a in Elements(html).tags("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def test_ids_are_unique_and_links_and_drawings_refer_to_them(table: pd.DataFrame, run: dict[str, Any]) -> None:
+    html = rendered(table, run)
+    elements = Elements(html)
+    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = [str(attributes["href"])[1:] for _, attributes in elements.found if "href" in attributes]
+    wanted += re.findall(r"url\(#([^)]+)\)", html)
+    wanted += [
+        str(attributes["aria-labelledby"]) for _, attributes in elements.found if "aria-labelledby" in attributes
+    ]
+    assert wanted
+    assert set(wanted) <= set(ids)
+
+
+def test_pictures_have_a_text_alternative_and_the_colours_of_the_page(table: pd.DataFrame) -> None:
+    html = rendered(table)
+    drawings = Elements(html).tags("svg")
+    assert [drawing["role"] for drawing in drawings] == ["img", "img"]
+    assert str(drawings[0]["aria-label"]).startswith(
+        "Train and test accuracy of 4 candidates in order of rank. MobileNetV2: train 100.0%, test 79.0%; Xception:"
+    )
+    body = html[html.index("<svg") :]
+    assert not set(re.findall(r"#[0-9a-f]{6}\b", body)) & set(plots.ROLES)
+    stylesheet = html[: html.index("</style>")]
+    for variable in re.findall(r"var\((--[\w-]+)\)", html):
+        assert f"{variable}:" in stylesheet or variable in ("--lo", "--hi", "--at")
+
+
+@pytest.mark.parametrize("missing", [{}, {"dataset": None, "jobs": None, "protocol": []}, {"dataset": {"health": {}}}])
+def test_page_is_made_whatever_run_json_lacks(table: pd.DataFrame, missing: dict[str, Any]) -> None:
+    assert "MobileNetV2" in Elements(rendered(table, missing)).words
+
+
+def test_page_when_nothing_finished() -> None:
+    words = Elements(rendered(frame(lost("A", "failed", "boom"), lost("B", "skipped", "no weights")))).words
+    assert "Nothing can be recommended: no candidate finished (1 failed, 1 skipped)." in words
+    assert "All candidates" not in words
+    assert "boom" in words
+    assert "no cell has been run" in Elements(rendered(frame())).words
+
+
+def test_skipped_cells_that_differ_in_names_only_are_one_group() -> None:
+    rows = [
+        lost(name, "skipped", f"weights of {name} are not here: https://host/{name.lower()}_notop.h5 refused (try 3)")
+        for name in ("ResNet50", "VGG19", "DenseNet121")
+    ]
+    rows += [lost("NASNetLarge", "failed", "MemoryError\nline 2"), lost("A", "pruned", "")]
+    groups = unfinished.groups(frame(*rows))
+    assert [(group["status"], group["title"], len(group["members"])) for group in groups] == [
+        ("failed", "NASNetLarge", 1),
+        ("skipped", "ResNet50 and 2 more", 3),
+        ("pruned", "A", 1),
+    ]
+    assert groups[0]["rest"] == "MemoryError\nline 2"
+    assert groups[1]["differ"]
+    assert groups[2]["reason"] == "no reason was recorded"
+
+
+def test_reasons_keep_addresses_as_text() -> None:
+    elements = Elements(rendered(frame(lost("A", "skipped", "https://host/x.h5 refused"))))
+    assert "https://host/x.h5 refused" in elements.words
+
+
+def test_forty_backbones_stay_small() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        cell(f"Backbone{i}", rng.uniform(0.5, 0.9), rng.uniform(0.5, 0.9), rng.uniform(1, 500), freeze=freeze)
+        for i in range(40)
+        for freeze in ("all", "all-1", "none")
+    ]
+    table = frame(*rows)
+    html = rendered(table)
+    assert len(html.encode()) < 1_500_000
+    assert html.count("<tr") == 121
+    assert "the best candidate of each backbone" in html
+
+
+def test_same_table_same_bytes(table: pd.DataFrame, run: dict[str, Any]) -> None:
+    assert rendered(table, run) == rendered(table.sample(frac=1, random_state=1), run)
+    first, second = plots.draw(table), plots.draw(table)
+    assert [p.png for p in first] == [p.png for p in second]
+    assert [p.svg for p in first] == [p.svg for p in second]
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_picture_without_numbers() -> None:
+    assert plots.draw(frame(lost("A", "failed", "boom"))) == ()
+    drawn = plots.draw(frame(cell("A", 0.9, 0.9, 1.0, latency_ms=None)))
+    assert [picture.name for picture in drawn] == ["train-against-test"]
+
+
+def test_text_in_drawings_is_text(table: pd.DataFrame) -> None:
+    for picture in plots.draw(table):
+        assert ">MobileNetV2</text>" in picture.svg
+        assert picture.svg.startswith("<?xml")
+        assert picture.png.startswith(b"\x89PNG")
+
+
+def test_names_cover_neither_points_nor_each_other() -> None:
+    points = np.array([[50.0, 50.0], [58.0, 50.0], [50.0, 58.0], [500.0, 500.0]])
+    sizes = [(60.0, 10.0)] * 4
+    spots = placement.place(points, sizes, obstacles=points, thin=np.empty((0, 2)), area=(0, 0, 200, 200))
+    assert spots[3] is None
+    boxes = [(x, y, x + 60, y + 10) for x, y in (spot for spot in spots if spot is not None)]
+    assert boxes
+    for i, (x0, y0, x1, y1) in enumerate(boxes):
+        assert x0 >= 0
+        assert y0 >= 0
+        assert not any(x0 < x < x1 and y0 < y < y1 for x, y in points)
+        assert not any(x0 < b[2] and b[0] < x1 and y0 < b[3] and b[1] < y1 for b in boxes[i + 1 :])
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame, run: dict[str, Any]) -> dict[str, Any]:
+    """A store in memory: 100 test items, Xception has one more right than MobileNetV2, VGG16 has no predictions."""
+    labels = np.zeros(100, dtype=int)
+    predictions = {}
+    for name, correct in (("MobileNetV2-all-0", 79), ("Xception-all-0", 80), ("scratch-none-0", 45)):
+        right = np.arange(100) < correct
+        predictions[name] = {
+            "test_ids": np.array([f"{i}.png" for i in range(100)]),
+            "test_labels": labels,
+            "test_probs": np.column_stack([right, ~right]).astype("float32"),
+        }
+    content = {"table": table, "run": run, "predictions": predictions}
+
+    def read_predictions(directory: Path, cell_id: str) -> dict[str, Any]:
+        try:
+            return predictions[cell_id]
+        except KeyError:
+            raise FileNotFoundError(cell_id) from None
+
+    monkeypatch.setattr(report.store, "read_table", lambda directory: content["table"])
+    monkeypatch.setattr(report.store, "read_run", lambda directory: content["run"])
+    monkeypatch.setattr(report.store, "read_predictions", read_predictions)
+    return content
+
+
+def test_build_writes_page_and_pictures(tmp_path: Path, stored: dict[str, Any]) -> None:
+    made = report.build(tmp_path)
+    assert made == tmp_path / "leaderboard.html"
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
+        "leaderboard.html",
+        "plots/accuracy-against-latency.png",
+        "plots/accuracy-against-latency.svg",
+        "plots/train-against-test.png",
+        "plots/train-against-test.svg",
+    ]
+    words = Elements(made.read_text(encoding="utf-8")).words
+    assert "On test it cannot be told apart from Xception" in words
+    assert "It beats scratch" in words
+
+
+def test_build_reads_what_the_store_wrote(tmp_path: Path, table: pd.DataFrame, run: dict[str, Any]) -> None:
+    report.store.write_table(tmp_path, table)
+    report.store.write_run(tmp_path, run)
+    (tmp_path / "predictions").mkdir()
+    for name, correct in (("MobileNetV2-all-0", 79), ("VGG16-all-0", 69)):
+        right = (np.arange(100) < correct).astype("float32")
+        np.savez(
+            tmp_path / "predictions" / f"{name}.npz",
+            test_ids=np.array([f"{i}.png" for i in range(100)]),
+            test_labels=np.zeros(100, dtype=int),
+            test_probs=np.column_stack([right, 1 - right]),
+        )
+    words = Elements(report.build(tmp_path).read_text(encoding="utf-8")).words
+    # 10 wins without a loss: p = 2 / 2^10, the only claim of its family
+    assert "On test it beats VGG16 (exact McNemar test, Holm-corrected, p = 0.002)." in words
+
+
+def test_build_removes_pictures_that_no_longer_hold(tmp_path: Path, stored: dict[str, Any]) -> None:
+    report.build(tmp_path)
+    stored["table"] = frame(lost("A", "failed", "boom"))
+    report.build(tmp_path)
+    assert list((tmp_path / "plots").iterdir()) == []
+
+
+def test_predictions_of_other_items_are_not_compared(tmp_path: Path, stored: dict[str, Any]) -> None:
+    stored["predictions"]["Xception-all-0"]["test_ids"] = np.array(["other.png"] * 100)
+    words = Elements(report.build(tmp_path).read_text(encoding="utf-8")).words
+    assert "cannot be told apart" not in words
+
+
+def test_no_framework_is_imported() -> None:
+    code = (
+        "import sys, backbench.report, backbench.report.terminal;"
+        "print([m for m in ('tensorflow', 'keras', 'torch', 'jax', 'openvino') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --- the terminal -----------------------------------------------------------------------------------------------------
+
+
+def test_terminal_table_is_aligned_and_fits(table: pd.DataFrame) -> None:
+    for width in (60, 80, 100, 160):
+        lines = terminal.show(table, width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert lines[2].index(" 79.0% ") == lines[3].index(" 77.0% ")
+    assert terminal.show(table, width=160).splitlines()[0].split() == [
+        "#", "candidate", "freeze", "test", "95%", "interval", "gap", "train", "val", "score", "params", "GFLOPs", "ms",
+        "images/s", "MiB", "time",
+    ]  # fmt: skip
+    assert terminal.show(table, width=24).splitlines()[0].split() == ["#", "candidate", "test"]
+
+
+def test_terminal_says_what_did_not_finish(table: pd.DataFrame) -> None:
+    more = pd.concat([table, frame(lost("ResNet50", "skipped", "no weights"))], ignore_index=True)
+    assert terminal.show(more, width=80).endswith("\nskipped: ResNet50. no weights\n")
+    assert terminal.show(frame(lost("A", "failed", "boom")), width=80).startswith("No candidate finished.")
+    assert terminal.show(frame(), width=80) == "No cell has been run.\n"
+
+
+def test_terminal_is_not_repainted_by_a_name() -> None:
+    shown = terminal.show(frame(cell("\x1b[2Jevil\r\u202e", 0.9, 0.8, 1.0)), width=80)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "?[2Jevil" in shown
+
+
+def test_terminal_ranks_as_the_analysis_does(table: pd.DataFrame) -> None:
+    names = [line.split()[1] for line in terminal.show(table, width=100).splitlines()[2:]]
+    assert names == list(grouped(table)["backbone"])
