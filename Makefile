@@ -17,7 +17,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),gpu,bench)
 bench: install
 	@$(BIN)/backbench sweep --dataset "$(DATASET)" --backbones "$(BACKBONES)" --freeze "$(FREEZE)" $(SWEEP_OPTIONS)
 
-install: $(VENV)/.bench
+install: $(VENV)/.$(LOCK)
 
 dev: $(VENV)/.dev
 
@@ -34,12 +34,12 @@ define install_locked
 	@touch $@
 endef
 
-$(VENV)/.bench: requirements/$(LOCK).txt pyproject.toml | $(VENV)/bin/pip
+$(VENV)/.$(LOCK): requirements/$(LOCK).txt pyproject.toml | $(VENV)/bin/pip
 	$(call install_locked,backbench,$(LOCK))
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip
 	$(call install_locked,backbench and its development tools,dev)
-	@touch $(VENV)/.bench
+	@touch $(VENV)/.bench  # which is a part of it; a GPU build is not
 
 test: dev
 	$(BIN)/pytest -m "not slow"
@@ -59,6 +59,16 @@ format: dev
 
 benchmark: install
 	$(BIN)/python benchmarks/frozen_cell.py $(BENCHMARK_OPTIONS)
+
+# The committed runs: GROCERY names the folder of photos; without it only digits is done.
+KEPT := leaderboard.html table.csv table.parquet plots
+reference: install
+	$(BIN)/backbench sweep --dataset digits --backbones starter,scratch --freeze all --fresh --out build/reference/digits
+	$(if $(GROCERY),$(BIN)/backbench sweep --dataset $(GROCERY) --backbones starter,scratch --freeze all --image-size 224 \
+		--fresh --out build/reference/grocery)
+	for name in digits $(if $(GROCERY),grocery); do \
+		rm -rf results/reference/$$name && mkdir -p results/reference/$$name && \
+		(cd build/reference/$$name && cp -r $(KEPT) ../../../results/reference/$$name/); done
 
 # Renews the pins; run it when pyproject.toml changes or once in a while.
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backbench.analysis import grouped, holm, labels, mcnemar, numbers, pareto, ranked, recommendation, wilson
+from backbench.analysis import grouped, holm, labels, mcnemar, numbers, pareto, ranked, recommendation
 from backbench.analysis.significance import hits
 from backbench.columns import COLUMN_NAMES
+from backbench.metrics import wilson_interval
 
 
 def cell(backbone: str, val: float, test: float, **others: Any) -> dict[str, Any]:
@@ -78,10 +79,10 @@ def test_holm_steps_down_and_stays_monotone() -> None:
 
 def test_wilson_interval() -> None:
     # n = 10, 5 right: centre .5, half width z sqrt(.025 + z^2/400) / (1 + z^2/10) with z = 1.959964
-    assert wilson(0.5, 10) == pytest.approx((0.236593, 0.763407), abs=1e-6)
-    assert wilson(1.0, 20)[1] == pytest.approx(1.0)
+    assert wilson_interval(0.5, 10) == pytest.approx((0.236593, 0.763407), abs=1e-6)
+    assert wilson_interval(1.0, 20)[1] == pytest.approx(1.0)
     with pytest.raises(ValueError, match="at least one item"):
-        wilson(0.5, 0)
+        wilson_interval(0.5, 0)
 
 
 def test_hits_refuses_predictions_of_other_items() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ def frozen_pass(
     key: Mapping[str, Any],
     cache: Path,
     progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float32]:
-    """Features [n, d] of the images `pixels[rows]`, memory-mapped, computed once per key.
+) -> tuple[NDArray[np.float32], float]:
+    """Features [n, d] of the images `pixels[rows]`, memory-mapped, computed once per key, and the seconds that took.
 
     `key` names everything that could change a value: pixels, weights, preprocessing, engine, versions. Features in the
     cache are used only when their file is whole. Raises OSError when the cache cannot be written.
@@ -47,7 +48,8 @@ def frozen_pass(
         kept: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
         recorded = json.loads(note.read_text(encoding="utf-8"))
         if kept.shape == (len(rows), width) and recorded["sha256"] == caching.sha256_file(path):
-            return kept
+            return kept, float(recorded["seconds"])
+    began = time.perf_counter()
     with caching.whole_file(path) as temporary:
         features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(rows), width))
         done = 0
@@ -59,5 +61,6 @@ def frozen_pass(
         features.flush()
         del features
         digest = caching.sha256_file(temporary)
-    caching.write_json(note, {"sha256": digest, "key": dict(key)})
-    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    seconds = time.perf_counter() - began
+    caching.write_json(note, {"sha256": digest, "seconds": seconds, "key": dict(key)})
+    return np.load(path, mmap_mode="r", allow_pickle=False), seconds

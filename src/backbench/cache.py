@@ -7,8 +7,9 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def forget_leftovers(root: Path, *, older_than: float = 86400.0) -> None:
+    """Delete what killed processes left half-written under a cache folder; what is being written now is younger."""
+    for path in root.glob("*/.*"):
+        with suppress(OSError):
+            if path.is_file() and path.suffix != ".lock" and time.time() - path.stat().st_mtime > older_than:
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

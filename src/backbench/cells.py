@@ -53,12 +53,17 @@ def _plan(job: Job, freeze: str, seed: int) -> Plan:
         "preprocessing": job.backbone.preprocessing if job.backbone else "tf",
         "freeze": freeze,
         "seed": seed,
-        "recipe": {"epochs": job.epochs, "batch_size": job.batch_size} if freeze != "all" else None,
+        "recipe": None if freeze == "all" else _recipe(job),
         "engine": job.engine,
         "precision": job.precision,
         "backend": job.backend,
     }
     return Plan(freeze, seed, digest_of(identity)[:16], identity)
+
+
+def _recipe(job: Job) -> dict[str, Any]:
+    flips = job.augment != "none" and job.dataset.flips
+    return {"epochs": job.epochs, "batch_size": job.batch_size, "augment": job.augment, "flips": flips}
 
 
 def empty_row(job: Job, cell: Plan) -> dict[str, Any]:

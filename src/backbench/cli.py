@@ -44,7 +44,29 @@ def _plainly(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _OneLine(click.Command):
+    """A command whose usage errors are one line, as all others are."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run and exit with the documented codes."""
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help() if error.ctx else "")
+            code = 0
+        except click.ClickException as error:
+            click.echo(f"backbench: {error.format_message()} (--help lists the options)", err=True)
+            code = BAD_REQUEST
+        sys.exit(code or 0)
+
+
+class _OneLineGroup(_OneLine, click.Group):
+    """The same for the group of all commands."""
+
+    command_class = _OneLine
+
+
+@click.group(cls=_OneLineGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="backbench")
 def main() -> None:
     """Which pretrained Keras backbone should I use on my images, frozen how deep, or is my own small CNN enough?"""
@@ -66,6 +88,12 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 @_option("--weights", "imagenet, none (the random control), or both.", default=_DEFAULT.weights)
 @_option("--image-size", "Side in pixels.  [default: the dataset's, else each backbone's own]", type=int)
 @_option("--resize", "The whole image, or its centre.", type=click.Choice(["stretch", "crop"]), default="stretch")
+@_option(
+    "--augment",
+    "Of gradient training: shifts, and flips where they keep the meaning.",
+    type=click.Choice(["light", "none"]),
+    default="light",
+)
 @_option("--limit", "At most this many images per split, for a first look.", type=int)
 @_option("--epochs", "Most epochs of gradient training.", type=int, default=_DEFAULT.epochs)
 @_option("--batch-size", "Images per training step.", type=int, default=_DEFAULT.batch_size)

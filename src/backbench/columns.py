@@ -45,7 +45,7 @@ COLUMNS = (
     Column("flops", "Int64", "floating-point operations per image, a multiply-add counted as two"),
     Column("latency_ms", "Float64", "batch 1, median, milliseconds"),
     Column("throughput_ips", "Float64", "images per second at the best batch size tried"),
-    Column("peak_mem_mb", "Float64", "peak memory of one inference in a fresh process, MiB"),
+    Column("peak_mem_mb", "Float64", "peak host memory of one inference in a fresh process, framework included, MiB"),
     Column("fit_seconds", "Float64", "the cell's own training, seconds"),
     Column("wall_seconds", "Float64", "fit_seconds plus the cell's share of what its job had in common, seconds"),
     Column("engine", "string", "what ran the frozen part"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from backbench.backbones import graph, parse_backbones, scratch
 WARM_UPS = 2
 REPEATS = 15
 BATCH_SIZES = (8, 32)
-# One batch size is measured for at most about this long, so that slow networks do not hold up the sweep.
+# No further call of one batch size is started after this long, so that slow networks do not hold up the sweep.
 SECONDS = 4.0
 
 
@@ -31,7 +30,6 @@ class Speed:
 
     latency_ms: float
     throughput_ips: float
-    best_batch: int
 
 
 def deployed(features: keras.Model, classes: int) -> keras.Model:
@@ -50,7 +48,7 @@ def speed(model: keras.Model, *, progress: Callable[[int, int], None] | None = N
         if progress:
             progress(position + 1, len(sizes))
     best = max(sizes, key=lambda size: size / medians[size])
-    return Speed(1000 * medians[1], best / medians[best], best)
+    return Speed(1000 * medians[1], best / medians[best])
 
 
 def _median_seconds(model: keras.Model, images: np.ndarray) -> float:
@@ -89,11 +87,14 @@ def _high_water_mark() -> float:
     if status.exists():  # ru_maxrss would include the parent's memory: it survives exec on Linux
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
+    import resource  # not everywhere
+
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / 1024**2 if sys.platform == "darwin" else used / 1024
 
 
 def _main(asked: str) -> None:
+    graph.plain_keras()
     wish = json.loads(asked)
     (backbone,) = parse_backbones(wish["backbone"])
     if backbone is None:

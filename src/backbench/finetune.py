@@ -47,7 +47,7 @@ class Trained:
 
 
 class Shuffled(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
-    """Augmented training batches from memory-mapped pixels, in a new order every epoch."""
+    """Training batches, augmented if asked, from memory-mapped pixels, in a new order every epoch."""
 
     def __init__(
         self,
@@ -56,12 +56,13 @@ class Shuffled(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         labels: NDArray[np.int64],
         *,
         batch_size: int,
+        augment: str,
         flips: bool,
         rng: np.random.Generator,
     ) -> None:
         super().__init__()
         self.pixels, self.rows, self.labels = pixels, rows, labels
-        self.batch_size, self.flips, self.rng = batch_size, flips, rng
+        self.batch_size, self.augment, self.flips, self.rng = batch_size, augment, flips, rng
         self.order = rng.permutation(len(rows))
 
     def __len__(self) -> int:
@@ -69,7 +70,10 @@ class Shuffled(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return light(self.pixels[self.rows[chosen]], flips=self.flips, rng=self.rng), self.labels[chosen]
+        images = self.pixels[self.rows[chosen]]
+        if self.augment == "light":
+            images = light(images, flips=self.flips, rng=self.rng)
+        return images, self.labels[chosen]
 
     def on_epoch_end(self) -> None:
         """Called by Keras: shuffle anew."""
@@ -98,6 +102,9 @@ class _KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unt
             self.model.stop_training = True
             return
         val_acc, val_nll, score = self.score()
+        if not np.isfinite(score):
+            self.model.stop_training = True
+            return
         if self.best_epoch < 0 or score > self.curve[self.best_epoch].score:
             self.best, self.best_epoch = self.model.get_weights(), len(self.curve)
         self.curve.append(Epoch(epoch + 1, loss, val_acc, val_nll, score))

@@ -6,14 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
-
-
-@cache
-def device() -> str:
-    """Name of the processor that does the work: the first GPU where there is one that answers, else the CPU."""
-    return _gpu() or cpu()
 
 
 def cpu() -> str:
@@ -38,12 +31,15 @@ def memory_gib() -> float | None:
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
 
 
-def _gpu() -> str | None:
+def gpu() -> str | None:
+    """Name of the first GPU, where a driver answers."""
     tool = shutil.which("nvidia-smi")
-    if not tool or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    if not tool:
         return None
-    found = subprocess.run(  # noqa: S603  a fixed command
-        [tool, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False, timeout=20
-    )
+    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)  # noqa: S603  fixed
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     names = found.stdout.strip().splitlines()
     return names[0].strip() if found.returncode == 0 and names else None

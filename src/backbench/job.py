@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +15,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import cost, finetune, metrics
+from backbench import cost, finetune, hardware, metrics
 from backbench.activations import frozen_pass
 from backbench.backbones import graph, scratch
 from backbench.backbones.flops import flops
+from backbench.backbones.graph import plain_keras
 from backbench.cells import Plan, empty_row, plan
-from backbench.hardware import device
 from backbench.probe import Head, fit_path
 from backbench.records import PROTOCOL_VERSION, SPLITS, Backbone, Cell, Event, Finished, Job, Progress, Summary
 
@@ -42,10 +44,32 @@ class _Clock:
             yield lambda done, total: self.emit(Progress(name, done, total))
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            self.emit(Progress(name, 1, 1))
 
     def spent(self, *phases: str) -> float:
         """Seconds in these phases so far."""
         return sum(self.seconds.get(name, 0.0) for name in phases)
+
+
+def device() -> str:
+    """Name of the processor that the backend computes on."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        for found in tensorflow.config.list_physical_devices("GPU"):
+            return str(tensorflow.config.experimental.get_device_details(found).get("device_name", found.name))
+    elif backend == "jax":
+        import jax
+
+        if jax.devices()[0].platform != "cpu":
+            return str(jax.devices()[0].device_kind)
+    elif backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return str(torch.cuda.get_device_name())
+    return hardware.cpu()
 
 
 def run(job: Job, emit: Emit) -> None:
@@ -53,6 +77,7 @@ def run(job: Job, emit: Emit) -> None:
 
     Whatever goes wrong is raised: UnavailableError for what cannot be had here, anything else is a failure.
     """
+    plain_keras()
     wanted = [cell for cell in plan(job) if job.wanted is None or cell.cell_id in job.wanted]
     clock = _Clock(emit)
     if job.backbone is None:
@@ -72,22 +97,24 @@ def _frozen_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: _Cloc
         keras.utils.set_random_seed(cell.seed)
         with clock.phase("building"):
             model = graph.features_model(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
+        before_pass = clock.spent("frozen pass")
         with clock.phase("frozen pass") as report:
-            features = frozen_pass(
+            features, passed = frozen_pass(
                 model, pixels, data.rows, key=_features_key(job, backbone, cell), cache=job.cache, progress=report
             )
+        clock.seconds["frozen pass"] = before_pass + passed  # what it took, should the cache have had it
         began = time.perf_counter()
         with clock.phase("probe") as report:
-            train, val = data.indices("train"), data.indices("val")
             path = fit_path(
-                features[train],
-                data.labels[train],
-                features[val],
-                data.labels[val],
+                features,
+                data.labels,
+                train=data.indices("train"),
+                val=data.indices("val"),
                 classes=len(data.class_names),
+                scratch=job.cache,
                 progress=report,
             )
-            found = {name: path.head(features[data.indices(name)]) for name in SPLITS}
+            found = {name: path.head(features, data.indices(name)) for name in SPLITS}
         fit_seconds = time.perf_counter() - began
         columns = columns or _cost_columns(job, cost.deployed(model, len(data.class_names)), clock)
         row = columns | {
@@ -121,6 +148,7 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: _Clock) -> None:
                 data.rows[train],
                 data.labels[train],
                 batch_size=job.batch_size,
+                augment=job.augment,
                 flips=data.flips,
                 rng=np.random.default_rng(cell.seed),
             )
@@ -152,9 +180,13 @@ def _cost_columns(job: Job, model: keras.Model, clock: _Clock) -> dict[str, Any]
         speed = cost.speed(model, progress=report)
     with clock.phase("memory"):
         name = job.backbone.name if job.backbone else "scratch"
-        memory = cost.peak_memory(
-            name, image_size=job.image_size, classes=len(job.dataset.class_names), backend=job.backend
-        )
+        try:
+            memory = cost.peak_memory(
+                name, image_size=job.image_size, classes=len(job.dataset.class_names), backend=job.backend
+            )
+        except (RuntimeError, subprocess.TimeoutExpired) as error:  # a missing cost must not cost the cell
+            print(f"peak memory was not measured: {error}")
+            memory = None
     return {
         "params": model.count_params(),
         "flops": flops(model),
@@ -175,6 +207,8 @@ def _finished(
 ) -> Finished:
     """The cell with its metrics from class probabilities per split."""
     data = job.dataset
+    if not all(np.isfinite(probabilities).all() for probabilities in found.values()):
+        raise FloatingPointError("the predictions hold NaN or infinite values")
     truth = {name: data.labels[data.indices(name)] for name in SPLITS}
     train_acc, val_acc, test_acc = (metrics.accuracy(found[name], truth[name]) for name in SPLITS)
     low, high = metrics.wilson_interval(test_acc, len(truth["test"]))
@@ -217,6 +251,7 @@ def _features_key(job: Job, backbone: Backbone, cell: Plan) -> dict[str, Any]:
     return {
         "protocol": PROTOCOL_VERSION,
         "pixels": job.pixels.path.stem if job.pixels else None,
+        "rows": hashlib.sha256(job.dataset.rows.tobytes()).hexdigest(),
         "backbone": backbone.name,
         "weights": job.weights.digest if job.weights else f"random {cell.seed}",
         "preprocessing": backbone.preprocessing,

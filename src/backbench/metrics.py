@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
-from sklearn.metrics import f1_score
 
 ECE_BINS = 15
 
@@ -39,6 +38,8 @@ def top_k_accuracy(probabilities: Probabilities, labels: Labels, *, k: int = 5) 
 
 def macro_f1(probabilities: Probabilities, labels: Labels) -> float:
     """Unweighted mean of F1 over the classes that occur among the labels."""
+    from sklearn.metrics import f1_score  # slow to import, and intervals are wanted without it
+
     _checked(probabilities, labels)
     present = np.unique(labels)
     predicted = probabilities.argmax(axis=1)

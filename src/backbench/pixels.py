@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from backbench.cache import digest_of, whole_file, write_json
 from backbench.errors import RequestError
-from backbench.records import ImageSource, Listing, Pixels
+from backbench.hardware import cores
+from backbench.records import Listing, Pixels
 
 # Part of every key: raise it when the same bytes come to mean other pixels.
 DECODER_VERSION = 1
@@ -66,8 +68,9 @@ def decode(
     failures = _recall(pixels, sidecar, shape)
     if failures is None:
         with _room_for(pixels.path, shape) as temporary:
-            failures = _decode_into(temporary, listing.images, shape, resize, progress)
-        write_json(sidecar, {"failures": {str(index): reason for index, reason in failures.items()}})
+            failures, lasting = _decode_into(temporary, listing, shape, resize, progress)
+        if lasting:  # else the next run tries again
+            write_json(sidecar, {"failures": {str(index): reason for index, reason in failures.items()}})
     elif progress:
         progress(count, count)
     return pixels, failures
@@ -135,34 +138,49 @@ def _deep_to_grey(image: Image.Image) -> NDArray[np.uint8]:
 
 def _decode_into(
     path: Path,
-    images: ImageSource,
+    listing: Listing,
     shape: tuple[int, int, int, int],
     resize: str,
     progress: Callable[[int, int], None] | None,
-) -> dict[int, str]:
-    """Fill the array at `path`; returns the failures. Threads suffice: Pillow decodes and resizes outside the GIL."""
+) -> tuple[dict[int, str], bool]:
+    """Fill the array at `path`; returns the failures, and whether all of them are the images' own and will stay.
+
+    Threads suffice: Pillow decodes and resizes outside the GIL.
+    """
     rows = np.load(path, mmap_mode="r+")
     count, size = shape[0], shape[1]
+
+    passing = threading.Event()
 
     def fill(start: int) -> dict[int, str]:
         failed = {}
         for index in range(start, min(start + _BATCH, count)):
             try:
-                rows[index] = load_square(images.encoded(index), size, resize)
+                encoded = listing.images.encoded(index)
+            except OSError as error:  # it could be read when it was listed
+                failed[index] = _reason(error)
+                passing.set()
+                continue
+            if hashlib.sha256(encoded).hexdigest() != listing.digests[index]:
+                failed[index] = "the file changed while it was being read"
+                passing.set()
+                continue
+            try:
+                rows[index] = load_square(encoded, size, resize)
             except Exception as error:  # decoders of damaged files raise anything
                 failed[index] = _reason(error)
         return failed
 
     failures: dict[int, str] = {}
     # Filters are shared by all threads, so they are set around the pool: warnings about odd files are not for users.
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
         warnings.simplefilter("ignore")
         for batch, failed in enumerate(pool.map(fill, range(0, count, _BATCH)), start=1):
             failures.update(failed)
             if progress:
                 progress(min(batch * _BATCH, count), count)
     rows.flush()
-    return failures
+    return failures, not passing.is_set()
 
 
 def _reason(error: Exception) -> str:

@@ -15,10 +15,16 @@ import numpy as np
 from backbench import datasets, pixels, splits
 from backbench.backbones import keras_cache, parse_backbones
 from backbench.cells import parse_freeze
-from backbench.errors import RequestError
+from backbench.errors import RequestError, UnavailableError
 from backbench.records import Dataset, Job, Listing, Request
 
 BACKENDS = ("tensorflow", "jax", "torch")
+
+# What can be asked for; the command line offers the same.
+ENGINES = ("auto", "keras")
+PRECISIONS = ("auto", "float32")
+EXECUTORS = ("local",)
+AUGMENTS = ("light", "none")
 
 # What the hand-made CNN takes where neither the user nor the dataset names a size, and at least needs.
 SCRATCH_SIZE, SCRATCH_MIN_SIZE = 128, 16
@@ -36,8 +42,16 @@ def check(request: Request) -> None:
         raise RequestError(
             f"--limit {request.limit} leaves no images: at least 1 per split, and one per class in train"
         )
-    if request.resize not in pixels.RESIZES:
-        raise RequestError(f"--resize {request.resize} is unknown: use one of {', '.join(pixels.RESIZES)}")
+    choices = {
+        "resize": pixels.RESIZES,
+        "augment": AUGMENTS,
+        "engine": ENGINES,
+        "precision": PRECISIONS,
+        "executor": EXECUTORS,
+    }
+    for name, known in choices.items():
+        if getattr(request, name) not in known:
+            raise RequestError(f"--{name} {getattr(request, name)} is unknown: use one of {', '.join(known)}")
     _pretrained(request)
     parse_freeze(request.freeze)
     for backbone in parse_backbones(request.backbones):
@@ -95,6 +109,7 @@ def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], ca
                 seeds=request.seeds,
                 epochs=request.epochs,
                 batch_size=request.batch_size,
+                augment=request.augment,
                 engine=resolved["engine"],
                 precision=resolved["precision"],
                 backend=resolved["backend"],
@@ -117,14 +132,23 @@ def resolve(request: Request, earlier: dict[str, Any]) -> dict[str, str]:
 
 
 def with_pixels(job: Job, listing: Listing, *, progress: Progress) -> Job:
-    """The job with its images decoded at its size."""
-    found, _ = pixels.decode(
+    """The job with its images decoded at its size.
+
+    Raises UnavailableError when images that could be decoded before cannot be any more.
+    """
+    found, failures = pixels.decode(
         listing,
         size=job.image_size,
         resize=job.resize,
         cache=job.cache,
         progress=lambda done, total: progress(f"decoding at {job.image_size} px", done, total),
     )
+    lost = sorted(set(failures) & set(job.dataset.rows.tolist()))
+    if lost:
+        raise UnavailableError(
+            f"{len(lost)} images could not be decoded at {job.image_size} px, the first is"
+            f" {listing.ids[lost[0]]} ({failures[lost[0]]}): see whether the dataset changed, then run again"
+        )
     return replace(job, pixels=found)
 
 

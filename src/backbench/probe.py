@@ -8,9 +8,11 @@ solution of the stronger one before it.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +27,18 @@ from backbench.metrics import accuracy, nll, selection_score
 STRENGTHS = tuple(float(s) for s in 10.0 ** (0.5 - np.arange(12) / 2))
 
 # The objective is s-strongly convex in W: a gradient of norm g puts W within g/s of the optimum and the value within
-# g^2/(2s) of the smallest. Stopping at g <= TOLERANCE s ||W|| leaves less than TOLERANCE^2, a thousandth, of the penalty.
+# g^2/(2s) of the smallest. Stopping at g <= TOLERANCE s ||W|| leaves at most TOLERANCE^2, a thousandth, of the penalty.
 TOLERANCE = 3e-2
 MAX_ITERATIONS = 500
 
+# Features are read and multiplied in blocks of rows; a rotated matrix larger than this is kept in a mapped file, so
+# that memory holds one block and what is d x d or d x C, whatever the number of images.
+BLOCK_ROWS = 4096
+IN_MEMORY_BYTES = 256 * 2**20
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,13 @@ class Head:
     weights: Floats
     bias: Floats
 
-    def __call__(self, features: NDArray[Any]) -> Floats:
-        """Class probabilities [n, C] of features [n, d]."""
-        logits = np.asarray(features, np.float32) @ self.weights + self.bias
-        return np.asarray(softmax(logits, axis=1), np.float32)
+    def __call__(self, features: NDArray[Any], rows: Rows | None = None) -> Floats:
+        """Class probabilities [n, C] of features [n, d], or of some rows of them; the features may be memory-mapped."""
+        chosen = np.arange(len(features)) if rows is None else rows
+        found = np.empty((len(chosen), self.bias.size), np.float32)
+        for block in _blocks(len(chosen)):
+            found[block] = softmax(features[chosen[block]].astype(np.float32) @ self.weights + self.bias, axis=1)
+        return found
 
 
 @dataclass(frozen=True)
@@ -79,14 +90,28 @@ class _Basis:
     eigenvalues: Doubles
 
 
-def _basis(features: Floats) -> _Basis:
-    n, d = features.shape
-    mean = features.mean(axis=0, dtype=np.float64)
-    deviation = features.std(axis=0, dtype=np.float64)
-    scale = 1.0 / np.where(deviation > 0, deviation, 1.0)
-    centred = ((features - mean) * scale).astype(np.float32)
-    gram = centred.T @ centred if n > d else centred @ centred.T
-    values, vectors = np.linalg.eigh(gram.astype(np.float64))
+def _blocks(rows: int) -> Iterator[slice]:
+    for start in range(0, rows, BLOCK_ROWS):
+        yield slice(start, min(rows, start + BLOCK_ROWS))
+
+
+def _basis(features: NDArray[Any], rows: Rows) -> _Basis:
+    n, d = len(rows), features.shape[1]
+    mean = sum((features[rows[block]].sum(axis=0, dtype=np.float64) for block in _blocks(n)), np.zeros(d)) / n
+    squares = (np.sum((features[rows[block]] - mean) ** 2, axis=0, dtype=np.float64) for block in _blocks(n))
+    deviation = np.sqrt(sum(squares, np.zeros(d)) / n)
+    # What does not vary carries nothing; rounding may leave it a deviation that is not quite zero.
+    varies = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-30)
+    scale = np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 0.0)
+    if n > d:
+        gram = np.zeros((d, d))
+        for block in _blocks(n):
+            centred = ((features[rows[block]] - mean) * scale).astype(np.float32)
+            gram += centred.T @ centred
+    else:
+        centred = ((features[rows] - mean) * scale).astype(np.float32)
+        gram = (centred @ centred.T).astype(np.float64)
+    values, vectors = np.linalg.eigh(gram)
     kept = values > max(values[-1], 1e-30) * 1e-7
     values, vectors = values[kept], vectors[:, kept]
     if n <= d:  # eigenvectors of X X' give those of X' X
@@ -94,17 +119,29 @@ def _basis(features: Floats) -> _Basis:
     return _Basis(mean, scale[:, None] * vectors, values / n)
 
 
+def _rotate(features: NDArray[Any], rows: Rows, basis: _Basis, scratch: Path | None) -> Floats:
+    shape = (len(rows), basis.eigenvalues.size)
+    if 4 * shape[0] * shape[1] > IN_MEMORY_BYTES:
+        with tempfile.TemporaryFile(dir=scratch) as file:  # the mapping keeps the file alive after its name is gone
+            rotated: Floats = np.memmap(file, np.float32, "w+", shape=shape)
+    else:
+        rotated = np.empty(shape, np.float32)
+    for block in _blocks(len(rows)):
+        rotated[block] = (features[rows[block]] - basis.mean) @ basis.rotation
+    return rotated
+
+
 class _Objective:
     """Value and gradient of one strength, in coordinates scaled by `scale` [k, 1]."""
 
     def __init__(self, rotated: Floats, labels: NDArray[np.int64], classes: int) -> None:
         self.rotated, self.labels, self.classes = rotated, labels, classes
-        self.rows = np.arange(labels.shape[0])
         self.strength = 1.0
         self.scale = np.ones((rotated.shape[1], 1))
         self.distance = np.inf
         self.gradient = np.inf
-        self.probabilities = np.full((labels.shape[0], classes), 1 / classes)
+        self.accuracy = 0.0
+        self.curvature = (1 - 1 / classes) / classes  # mean of p (1 - p), here at equal probabilities
 
     def unpack(self, flat: Doubles) -> tuple[Doubles, Doubles]:
         weights = flat[: -self.classes].reshape(-1, self.classes) * self.scale
@@ -113,22 +150,31 @@ class _Objective:
     def __call__(self, flat: Doubles) -> tuple[float, Doubles]:
         weights, bias = self.unpack(flat)
         n = self.labels.shape[0]
-        # Only the products are float32: a loss summed in float32 is too rough for the line search at weak strengths.
-        logits = (self.rotated @ weights.astype(np.float32)).astype(np.float64) + bias
-        logits -= logits.max(axis=1, keepdims=True)
-        of_truth = logits[self.rows, self.labels].copy()
-        np.exp(logits, out=logits)
-        total = logits.sum(axis=1, keepdims=True)
-        loss = np.mean(np.log(total[:, 0]) - of_truth)
-        logits /= total
-        self.probabilities = logits
-        residual = logits.copy()
-        residual[self.rows, self.labels] -= 1
-        by_weights = (self.rotated.T @ residual.astype(np.float32)).astype(np.float64) / n + self.strength * weights
-        by_bias = residual.sum(axis=0) / n
+        narrow = weights.astype(np.float32)
+        by_weights, by_bias = np.zeros_like(weights), np.zeros_like(bias)
+        loss = correct = spread = 0.0
+        for block in _blocks(n):
+            labels = self.labels[block]
+            picked = np.arange(labels.shape[0]), labels
+            # Only the products are float32: a loss summed in it is too rough for the line search at weak strengths.
+            logits = (self.rotated[block] @ narrow).astype(np.float64) + bias
+            correct += float(np.sum(logits.argmax(axis=1) == labels))
+            logits -= logits.max(axis=1, keepdims=True)
+            of_truth = logits[picked].copy()
+            np.exp(logits, out=logits)
+            total = logits.sum(axis=1, keepdims=True)
+            loss += float(np.sum(np.log(total[:, 0]) - of_truth))
+            logits /= total
+            spread += float(np.sum(logits) - np.sum(logits**2))
+            logits[picked] -= 1
+            by_weights += self.rotated[block].T @ logits.astype(np.float32)
+            by_bias += logits.sum(axis=0)
+        by_weights = by_weights / n + self.strength * weights
+        by_bias /= n
+        self.accuracy, self.curvature = correct / n, spread / n / self.classes
         self.gradient = float(np.sqrt(np.sum(by_weights**2) + np.sum(by_bias**2)))
         self.distance = self.gradient / self.strength / max(float(np.linalg.norm(weights)), 1e-30)
-        value = float(loss) + self.strength / 2 * float(np.sum(weights**2))
+        value = loss / n + self.strength / 2 * float(np.sum(weights**2))
         return value, np.concatenate([(by_weights * self.scale).ravel(), by_bias])
 
 
@@ -147,28 +193,29 @@ def _one_thread_for_scipy() -> Iterator[None]:
 
 
 def fit_path(
-    train: NDArray[Any],
-    train_labels: NDArray[np.int64],
-    val: NDArray[Any],
-    val_labels: NDArray[np.int64],
+    features: NDArray[Any],
+    labels: NDArray[np.int64],
     *,
+    train: Rows,
+    val: Rows,
     classes: int,
     strengths: tuple[float, ...] = STRENGTHS,
     tolerance: float = TOLERANCE,
+    scratch: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProbePath:
-    """Solve the probe at every strength and choose one on val.
+    """Solve the probe on some rows at every strength and choose one on others.
 
-    train [n, d] and val [m, d] are features, labels are in 0..classes-1. `strengths` descend. Of equal scores the
-    stronger regularisation wins. Raises ValueError for features that are not finite.
+    features [n, d], which may be memory-mapped, and labels [n] in 0..classes-1; `train` and `val` are rows of them.
+    `scratch` is a folder for what does not fit into memory. `strengths` descend; of equal scores the stronger
+    regularisation wins. Raises ValueError for features that are not finite.
     """
-    if not (np.isfinite(train).all() and np.isfinite(val).all()):
+    rows = np.concatenate([train, val])
+    if not all(np.isfinite(features[rows[block]]).all() for block in _blocks(len(rows))):
         raise ValueError("the features hold NaN or infinite values")
-    features = np.asarray(train, np.float32)
-    basis = _basis(features)
-    rotated = ((features - basis.mean) @ basis.rotation).astype(np.float32)
-    objective = _Objective(rotated, train_labels, classes)
-    weights: Doubles = np.zeros((rotated.shape[1], classes))
+    basis = _basis(features, train)
+    objective = _Objective(_rotate(features, train, basis, scratch), labels[train], classes)
+    weights: Doubles = np.zeros((basis.eigenvalues.size, classes))
     bias: Doubles = np.zeros(classes)
 
     def close_enough(_: Doubles) -> None:
@@ -176,11 +223,10 @@ def fit_path(
             raise StopIteration
 
     steps: list[Step] = []
-    best = Head(np.zeros((features.shape[1], classes), np.float32), np.zeros(classes, np.float32))
+    best: Head | None = None
     for position, strength in enumerate(strengths):
-        curvature = float(np.mean(objective.probabilities * (1 - objective.probabilities)))
         objective.strength = strength
-        objective.scale = 1 / np.sqrt(curvature * basis.eigenvalues + strength)[:, None]
+        objective.scale = 1 / np.sqrt(objective.curvature * basis.eigenvalues + strength)[:, None]
         start = np.concatenate([(weights / objective.scale).ravel(), bias])
         with _one_thread_for_scipy():
             solved = minimize(
@@ -195,22 +241,23 @@ def fit_path(
         weights, bias = objective.unpack(solved.x)
         outer = basis.rotation @ weights
         head = Head(outer.astype(np.float32), (bias - basis.mean @ outer).astype(np.float32))
-        on_val = head(val)
+        on_val = head(features, val)
         step = Step(
             strength=strength,
             iterations=int(solved.nit),
             objective=value,
             gradient=objective.gradient,
             converged=objective.distance <= tolerance,
-            train_acc=accuracy(objective.probabilities, train_labels),
-            val_acc=accuracy(on_val, val_labels),
-            val_nll=nll(on_val, val_labels),
-            score=selection_score(on_val, val_labels),
+            train_acc=objective.accuracy,
+            val_acc=accuracy(on_val, labels[val]),
+            val_nll=nll(on_val, labels[val]),
+            score=selection_score(on_val, labels[val]),
         )
-        if not steps or step.score > max(earlier.score for earlier in steps):
+        if best is None or step.score > max(earlier.score for earlier in steps):
             best = head
         steps.append(step)
         if progress:
             progress(position + 1, len(strengths))
-    chosen = int(np.argmax([step.score for step in steps]))
-    return ProbePath(tuple(steps), chosen, best)
+    if best is None:
+        raise ValueError("no strengths were given")
+    return ProbePath(tuple(steps), int(np.argmax([step.score for step in steps])), best)

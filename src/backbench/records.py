@@ -123,6 +123,7 @@ class Request:
     weights: str = "imagenet"
     image_size: int | None = None
     resize: str = "stretch"
+    augment: str = "light"
     limit: int | None = None
     epochs: int = 40
     batch_size: int = 32
@@ -154,6 +155,7 @@ class Job:
     seeds: int
     epochs: int
     batch_size: int
+    augment: str
     engine: str
     precision: str
     backend: str

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from backbench.cache import sha256_file, whole_file, write_json, write_text
-from backbench.columns import COLUMNS
+from backbench.columns import COLUMN_NAMES, COLUMNS
 from backbench.errors import RequestError
 from backbench.records import Cell, Finished
 
 SCHEMA = 1
+
+# Folder and ending of what belongs to one cell; its name is the cell's id.
+CELL_FILES = (("cells", "json"), ("predictions", "npz"), ("heads", "npz"))
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep a second sweep out of a results folder: one process writes. Raises RequestError when one is there."""
+    lock = FileLock(directory / ".lock")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RequestError(f"another sweep is writing to {directory}: wait for it, or choose another --out") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise RequestError(f"cannot write to {directory} ({reason}): choose another folder with --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_run(directory: Path, run: Mapping[str, Any]) -> None:
@@ -43,7 +65,7 @@ def read_run(directory: Path) -> dict[str, Any]:
 def write_cell(directory: Path, finished: Finished) -> None:
     """Store a finished cell: predictions and head first, then the record that makes them count.
 
-    An earlier cell that was not ok for the same place in the table is forgotten: this one replaces it.
+    An earlier cell for the same place in the table is forgotten: this one replaces it.
     """
     cell = finished.cell
     files = {}
@@ -54,14 +76,17 @@ def write_cell(directory: Path, finished: Finished) -> None:
                 np.savez_compressed(temporary, allow_pickle=False, **arrays)
             files[f"{folder}/{path.name}"] = sha256_file(path)
     for earlier in read_cells(directory):
-        if earlier.status != "ok" and earlier.cell_id != cell.cell_id and _place(earlier) == _place(cell):
-            (directory / "cells" / f"{earlier.cell_id}.json").unlink(missing_ok=True)
+        if earlier.cell_id != cell.cell_id and _place(earlier) == _place(cell):
+            for folder, kind in CELL_FILES:
+                (directory / folder / f"{earlier.cell_id}.{kind}").unlink(missing_ok=True)
     write_json(directory / "cells" / f"{cell.cell_id}.json", {"schema": SCHEMA, **asdict(cell), "files": files})
 
 
 def read_cells(directory: Path) -> list[Cell]:
     """Every stored cell, by id. Raises RequestError for a file that is not a cell."""
-    return [_read_cell(path) for path in sorted((directory / "cells").glob("*.json"))]
+    # A hidden file is one that was being written when its process was killed.
+    paths = sorted(path for path in (directory / "cells").glob("*.json") if not path.name.startswith("."))
+    return [_read_cell(path) for path in paths]
 
 
 def _read_cell(path: Path) -> Cell:
@@ -88,7 +113,7 @@ def read_predictions(directory: Path, cell_id: str) -> dict[str, NDArray[Any]]:
 def table(cells: Iterable[Cell]) -> pd.DataFrame:
     """One row per cell, the declared columns in their order and types."""
     rows = [{**cell.row, "status": cell.status, "reason": cell.reason, "cell_id": cell.cell_id} for cell in cells]
-    frame = pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
+    frame = pd.DataFrame(rows, columns=list(COLUMN_NAMES))
     return frame.astype({column.name: column.dtype for column in COLUMNS})
 
 
@@ -108,10 +133,15 @@ def read_table(directory: Path) -> pd.DataFrame:
 
 
 def clear(directory: Path) -> None:
-    """Remove what earlier sweeps left in a results folder, and nothing else."""
-    for folder in ("cells", "predictions", "heads", "plots", "logs"):
-        shutil.rmtree(directory / folder, ignore_errors=True)
-    for name in ("run.json", "table.csv", "table.parquet", "leaderboard.html"):
+    """Remove what earlier sweeps left in a results folder; what is not theirs stays where it is."""
+    if not (directory / "run.json").exists():
+        return
+    for folder, kind in (*CELL_FILES, ("plots", "png"), ("plots", "svg"), ("logs", "log")):
+        for path in (directory / folder).glob(f"*.{kind}"):
+            path.unlink()
+        with suppress(OSError):  # not empty, or not there
+            (directory / folder).rmdir()
+    for name in ("table.csv", "table.parquet", "leaderboard.html", "run.json"):
         (directory / name).unlink(missing_ok=True)
 
 

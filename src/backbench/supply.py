@@ -29,21 +29,32 @@ class Supply:
     ) -> None:
         self._cache, self._mirrors, self._progress = cache, mirrors, progress
         self._unreachable: set[str] = set()
+        self._may_start = threading.Event()
+        self._may_start.set()
         self._found: dict[str, Future[Weights]] = {backbone.name: Future() for backbone in backbones}
         thread = threading.Thread(target=self._fetch, args=(list(backbones),), daemon=True, name="weights")
         thread.start()
 
     def get(self, backbone: Backbone) -> Weights:
         """The weights of one backbone. Raises UnavailableError with the reason when they cannot be had."""
+        self.quiet(False)
         return self._found[backbone.name].result()
 
     def waiting_for(self, backbone: Backbone) -> bool:
         """Whether `get` would have to wait."""
         return not self._found[backbone.name].done()
 
+    def quiet(self, wanted: bool) -> None:
+        """Whether to start no further download for now, because something is being timed."""
+        if wanted:
+            self._may_start.clear()
+        else:
+            self._may_start.set()
+
     def _fetch(self, backbones: list[Backbone]) -> None:
         for backbone in backbones:
             future = self._found[backbone.name]
+            self._may_start.wait()
             try:
                 future.set_result(
                     find_weights(

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import shlex
-import subprocess
+if __name__ == "__main__":  # before the imports, which --help does not need
+    from backbench.cli import sweep_command
+
+    sweep_command(prog_name="python -m backbench.sweep")
+
+import os
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backbench import datasets, hardware, planning, protocol, report, store
-from backbench.cache import cache_root
+from backbench import datasets, planning, provenance, report, store
+from backbench.cache import cache_root, digest_of, forget_leftovers
 from backbench.cells import empty_row, plan
-from backbench.errors import RequestError, UnavailableError
+from backbench.errors import BackbenchError, RequestError, UnavailableError
 from backbench.executors import local
 from backbench.progress import Bar
 from backbench.records import Cell, Dataset, Finished, Job, Listing, Progress, Request, Summary
 from backbench.supply import Supply
 
-PACKAGES = ("backbench", "keras", "tensorflow", "jax", "torch", "numpy", "scipy", "pandas", "scikit-learn", "pillow")
+# What all cells of one table share; the columns do not tell it apart.
+RECIPE = ("resize", "augment", "epochs", "batch_size", "engine", "precision", "backend")
 
 
 @dataclass
@@ -49,29 +53,31 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     earlier = {} if request.fresh or not (directory / "run.json").exists() else store.read_run(directory)
     resolved = planning.resolve(request, earlier)
     _require_writable(directory)
+    _require_same_recipe(directory, earlier, request, resolved)
+    forget_leftovers(cache)
     with Bar(0, visible=visible) as bar:
+        bar.say("reading images")
         listing = planning.listing_for(request, progress=bar.step)
         dataset = planning.dataset_for(request, listing, cache=cache, progress=bar.step)
     _require_same_dataset(directory, earlier, dataset)
-    if request.fresh:
-        store.clear(directory)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
-    record = _record(request, dataset, resolved=resolved)
+    record = provenance.record(request, dataset, resolved=resolved, earlier=earlier)
     outcome = Outcome(directory)
-    with Bar(len(jobs), visible=visible) as bar:
-        sweep = _Sweep(jobs, listing, directory=directory, mirrors=request.mirrors, outcome=outcome, bar=bar)
+    with store.locked(directory), Bar(len(jobs), visible=visible) as bar:
+        if request.fresh:
+            store.clear(directory)
         if not earlier:
             store.write_run(directory, record)
+        sweep = _Sweep(jobs, listing, directory=directory, mirrors=request.mirrors, outcome=outcome, bar=bar)
         try:
-            for position, event in local.run(sweep.ready(), logs=directory / "logs", workers=request.workers):
-                sweep.take(position, event)
+            with closing(local.run(sweep.ready(), logs=directory / "logs", workers=request.workers)) as events:
+                for position, event in events:
+                    sweep.take(position, event)
         finally:
-            record |= {
-                "finished": _now(),
-                "jobs": [*earlier.get("jobs", []), *sweep.summaries],
-                "first_started": earlier.get("first_started") or record["started"],
-            }
             if sweep.changed or not earlier:
+                record["finished"] = provenance.now()
+                record["jobs"] = [*earlier.get("jobs", []), *sweep.summaries]
+                record["decode_seconds"] = {str(size): spent for size, spent in sweep.decode_seconds.items()}
                 store.write_run(directory, record)
                 store.write_table(directory, store.table(store.read_cells(directory)))
         bar.say("drawing the leaderboard")
@@ -90,7 +96,9 @@ class _Sweep:
         self.outcome, self.bar = outcome, bar
         self.changed = False
         self.summaries: list[Mapping[str, Any]] = []
-        self.done = {cell.cell_id for cell in store.read_cells(directory) if cell.status == "ok"}
+        self.decode_seconds: dict[int, float] = {}
+        self.held = [cell for cell in store.read_cells(directory) if cell.status == "ok"]
+        self.done = {cell.cell_id for cell in self.held}
         wanted = {job.backbone.name: job.backbone for job in jobs if job.backbone and job.pretrained}
         self.supply = Supply(wanted.values(), cache=jobs[0].cache, mirrors=mirrors)
 
@@ -103,7 +111,7 @@ class _Sweep:
                 try:
                     job = replace(job, weights=self.supply.get(job.backbone))
                 except UnavailableError as error:
-                    self._end(position, job, "skipped", str(error))
+                    self._without_weights(position, job, str(error))
                     continue
             self.jobs[position] = job
             plans = plan(job)
@@ -113,8 +121,13 @@ class _Sweep:
             if not missing:
                 self.bar.end(position)
                 continue
-            job = planning.with_pixels(replace(job, wanted=missing), self.listing, progress=self.bar.step)
+            try:
+                job = self._decoded(replace(job, wanted=missing))
+            except BackbenchError as error:
+                self._end(position, job, "skipped", str(error))
+                continue
             self.jobs[position] = job
+            self.bar.say(f"{job.label}: starting")
             yield position, job
 
     def take(self, position: int, event: Progress | Finished | Summary | local.Broken) -> None:
@@ -122,6 +135,7 @@ class _Sweep:
         job = self.jobs[position]
         if isinstance(event, Progress):
             self.bar.phase(position, job.label, event.phase, event.done, event.total)
+            self.supply.quiet(event.phase in ("timing", "memory"))
         elif isinstance(event, Finished):
             self._store(event)
         elif isinstance(event, Summary):
@@ -131,6 +145,21 @@ class _Sweep:
             self.bar.end(position)
         else:
             self._end(position, job, event.status, event.reason)
+
+    def _decoded(self, job: Job) -> Job:
+        began = time.perf_counter()
+        job = planning.with_pixels(job, self.listing, progress=self.bar.step)
+        self.decode_seconds[job.image_size] = time.perf_counter() - began
+        return job
+
+    def _without_weights(self, position: int, job: Job, reason: str) -> None:
+        """Cells that were measured while the weights could be had still count; the others are skipped."""
+        held = {_but_weights(cell.identity) for cell in self.held}
+        there = [cell.cell_id for cell in plan(job) if _but_weights(cell.identity) in held]
+        self.done.update(there)
+        self._count("ok", len(there))
+        self.outcome.already += len(there)
+        self._end(position, job, "skipped", reason)
 
     def _end(self, position: int, job: Job, status: str, reason: str) -> None:
         """Cells that the job still owed are stored with what stopped them."""
@@ -154,20 +183,15 @@ class _Sweep:
             self.outcome.counts[status] = self.outcome.counts.get(status, 0) + cells
 
 
+def _but_weights(identity: Mapping[str, Any]) -> str:
+    return digest_of({name: value for name, value in identity.items() if name != "weights_digest"})
+
+
 def results_directory(request: Request) -> Path:
     """Where the results of a request go."""
-    return request.out or Path("results") / datasets.results_name(request.dataset)
-
-
-def command_of(request: Request) -> str:
-    """The command line that makes this request."""
-    words = ["backbench", "sweep"]
-    for option in fields(Request):
-        value = getattr(request, option.name)
-        if option.name in ("dataset", "backbones") or (value != option.default and option.name != "fresh"):
-            flag = {"mirrors": "--no-mirrors"}.get(option.name, "--" + option.name.replace("_", "-"))
-            words += [flag] if isinstance(value, bool) else [flag, str(value)]
-    return shlex.join(words)
+    name = datasets.results_name(request.dataset)
+    # results/reference holds committed runs, one folder a dataset: a run of its own must not go between them.
+    return request.out or Path("results") / ("reference-run" if name == "reference" else name)
 
 
 def _sentence(cell: Cell) -> str:
@@ -183,88 +207,35 @@ def _sentence(cell: Cell) -> str:
 
 
 def _require_writable(directory: Path) -> None:
-    probe = directory / ".writable"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise RequestError(
-            f"cannot write to {directory} ({error.strerror}): choose another folder with --out"
-        ) from None
+    """Look without touching: a refused request leaves no trace."""
+    place = directory.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    reason = "no permission" if place.is_dir() else f"{place} is not a folder"
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise RequestError(f"cannot write to {directory} ({reason}): choose another folder with --out")
+
+
+def _require_same_recipe(
+    directory: Path, earlier: Mapping[str, Any], request: Request, resolved: Mapping[str, str]
+) -> None:
+    """Cells of one table differ in what its columns say, and in nothing else."""
+    held = {**earlier.get("request", {}), **earlier.get("resolved", {})}
+    for name in RECIPE:
+        asked = resolved.get(name, getattr(request, name, None))
+        if name in held and held[name] != asked:
+            option = "KERAS_BACKEND" if name == "backend" else "--" + name.replace("_", "-")
+            raise RequestError(
+                f"{directory} holds results made with {option} {held[name]}, not {asked}, which one table cannot mix:"
+                " choose another folder with --out, or start over with --fresh"
+            )
 
 
 def _require_same_dataset(directory: Path, earlier: Mapping[str, Any], dataset: Dataset) -> None:
     held = earlier.get("dataset", {})
     if earlier and held.get("fingerprint") != dataset.fingerprint:
-        same = held.get("name") == dataset.name
-        what = "an earlier state or selection of this dataset" if same else f"the dataset '{held.get('name')}'"
+        same = held.get("source") == dataset.source
+        what = "an earlier state or another selection of this dataset" if same else f"the dataset {held.get('source')}"
         raise RequestError(
             f"{directory} holds results of {what}: choose another folder with --out, or start over with --fresh"
         )
-
-
-def _record(request: Request, dataset: Dataset, *, resolved: Mapping[str, str]) -> dict[str, Any]:
-    counts = {split: len(dataset.indices(split)) for split in ("train", "val", "test")}
-    asked = {option.name: getattr(request, option.name) for option in fields(Request)}
-    return {
-        "command": command_of(request),
-        "request": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
-        "resolved": dict(resolved),
-        "protocol": protocol.describe(request, dataset),
-        "dataset": {
-            "name": dataset.name,
-            "source": dataset.source,
-            "classes": list(dataset.class_names),
-            "counts": counts,
-            "fingerprint": dataset.fingerprint,
-            "image_size": dataset.image_size,
-            "health": dict(dataset.health),
-        },
-        "environment": _environment(),
-        "git_revision": _git_revision(),
-        "started": _now(),
-    }
-
-
-def _environment() -> dict[str, str]:
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    memory = hardware.memory_gib()
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": hardware.device(),
-        **({"memory": f"{memory:.0f} GiB"} if memory else {}),
-        **versions,
-    }
-
-
-def _git_revision() -> str | None:
-    """Revision of the code that ran, where it ran from a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        found = subprocess.run(  # noqa: S603  a fixed command
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-if __name__ == "__main__":
-    from backbench.cli import sweep_command
-
-    sweep_command(prog_name="python -m backbench.sweep")

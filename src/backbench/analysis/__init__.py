@@ -2,7 +2,7 @@
 
 from backbench.analysis.advice import Candidate, Recommendation, Rival, recommendation
 from backbench.analysis.frames import grouped, labels, pareto, ranked
-from backbench.analysis.significance import holm, mcnemar, wilson
+from backbench.analysis.significance import holm, mcnemar
 
 __all__ = [
     "Candidate",
@@ -15,5 +15,4 @@ __all__ = [
     "pareto",
     "ranked",
     "recommendation",
-    "wilson",
 ]

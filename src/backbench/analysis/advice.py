@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from backbench.analysis import significance, wording
 from backbench.analysis.frames import grouped, labels, tidy
+from backbench.metrics import wilson_interval
 
 Predictions = Mapping[str, NDArray[Any]]
 
@@ -209,7 +210,7 @@ def _within_reach(candidates: list[Candidate], val_items: int | None) -> list[Ca
     best = candidates[0]
     if not val_items or best.val_acc is None:
         return []
-    floor, _ = significance.wilson(best.val_acc, val_items)
+    floor, _ = wilson_interval(best.val_acc, val_items)
     return [best, *(c for c in candidates[1:] if c.val_acc is not None and c.val_acc >= floor)]
 
 

@@ -1,4 +1,4 @@
-"""Is a difference more than chance? Intervals and paired tests over test items; arrays in, numbers out."""
+"""Is a difference more than chance? Paired tests over test items; arrays in, numbers out."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 ALPHA = 0.05
-
-
-def wilson(share: float, items: int) -> tuple[float, float]:
-    """95 % Wilson interval of a share (0..1) observed over `items` items."""
-    if items < 1:
-        raise ValueError("an interval needs at least one item")
-    interval = binomtest(round(share * items), items).proportion_ci(confidence_level=1 - ALPHA, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def hits(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -14,6 +14,13 @@ from backbench.errors import RequestError
 from backbench.records import Backbone, Weights
 
 
+def plain_keras() -> None:
+    """Undo what a user's keras.json may say about numbers and axes: it would change results and not the identity."""
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+
+
 def build(backbone: Backbone, *, image_size: int, weights: Weights | None, cache: Path) -> keras.Model:
     """The functional model without its classifier: (images, size, size, 3) to (images, height, width, channels).
 
@@ -26,7 +33,7 @@ def build(backbone: Backbone, *, image_size: int, weights: Weights | None, cache
             f"{backbone.name} needs images of at least {backbone.min_size} px, not {image_size}:"
             f" choose a larger --image-size or leave it out with --backbones ...,-{backbone.name}"
         )
-    keras.config.set_image_data_format("channels_last")  # what pixels are here, whatever the user's keras.json says
+    plain_keras()
     options: dict[str, Any] = {} if backbone.alpha is None else {"alpha": backbone.alpha}
     function = getattr(keras.applications, backbone.function)
     model = function(include_top=False, weights=None, input_shape=(image_size, image_size, 3), **options)

@@ -7,10 +7,6 @@ import math
 import keras
 from keras import layers
 
-# Where neither the user nor the dataset names a size.
-NATIVE_SIZE = 128
-MIN_SIZE = 16
-
 
 def build(*, image_size: int, classes: int) -> keras.Model:
     """Raw images uint8 [b, size, size, 3] to class probabilities [b, C].

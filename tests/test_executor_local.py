@@ -1,0 +1,218 @@
+"""Jobs in processes of their own: what they measure, and what becomes of those that end before their time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backbench import planning
+from backbench.cells import plan
+from backbench.executors import local
+from backbench.executors.local import Broken
+from backbench.records import Event, Finished, Job, Progress, Request, Summary
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """Stands in for a job; its process meets its end when it asks for the backend, before a framework is imported."""
+
+    label: str
+    end: str
+
+    @property
+    def backend(self) -> str:
+        if os.getpid() == PARENT.get("pid"):
+            return "tensorflow"
+        print(f"{self.label} was here", flush=True)
+        if self.end == "killed while speaking":
+            # As when memory runs out half way through handing over a cell.
+            sending = sys._getframe(1).f_locals["sending"]
+            assert isinstance(sending, Connection)
+            os.write(sending.fileno(), struct.pack("!i", 1000) + b"half a message")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.end == "leaves without a word":
+            os._exit(0)
+        if self.end == "leaves with a code":
+            os._exit(7)
+        if self.end == "sleeps":
+            time.sleep(600)
+        os.kill(os.getpid(), getattr(signal, self.end))
+        return "tensorflow"
+
+
+PARENT: dict[str, int] = {}  # empty in the children: they import this module anew
+
+
+def run_doomed(tmp_path: Path, *ends: str, workers: int = 1) -> list[tuple[int, Event | Broken]]:
+    jobs = [(position, Doomed(f"Job {position}", end)) for position, end in enumerate(ends)]
+    return list(local.run(jobs, logs=tmp_path / "logs", workers=workers))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parent() -> Iterator[None]:
+    PARENT["pid"] = os.getpid()
+    yield
+    PARENT.clear()
+
+
+def ready(cache: Path, **asked: Any) -> list[Job]:
+    """Jobs on a few real digits, with their pixels."""
+
+    def quiet(_name: str, _done: int, _total: int) -> None: ...
+
+    request = Request(limit=20, weights="none", epochs=1, **asked)
+    listing = planning.listing_for(request, progress=quiet)
+    dataset = planning.dataset_for(request, listing, cache=cache, progress=quiet)
+    resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
+    jobs = planning.jobs_for(request, dataset, resolved=resolved, cache=cache)
+    return [planning.with_pixels(job, listing, progress=quiet) for job in jobs]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What three real jobs said: one that is measured, one that cannot be had, one that fails."""
+
+    jobs: list[Job]
+    events: dict[int, list[Event | Broken]]
+    order: list[int]
+    logs: Path
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    folder = tmp_path_factory.mktemp("executor")
+    scratch, mobile = ready(folder / "cache", backbones="scratch,MobileNetV2:alpha=0.35", image_size=32)
+    too_small = replace(mobile, image_size=16)
+    bogus = replace(scratch, backend="bogus")
+    jobs = [scratch, too_small, bogus]
+    events: dict[int, list[Event | Broken]] = {number: [] for number in range(3)}
+    order = []
+    for number, event in local.run(enumerate(jobs), logs=folder / "logs", workers=2):
+        events[number].append(event)
+        order.append(number)
+    return Told(jobs, events, order, folder / "logs")
+
+
+def test_a_job_hands_over_its_cells_and_a_summary(told: Told) -> None:
+    *before, cell, summary = told.events[0]
+    assert before
+    assert all(isinstance(event, Progress) for event in before)
+    assert isinstance(cell, Finished)
+    assert cell.cell.status == "ok"
+    assert cell.cell.cell_id == plan(told.jobs[0])[0].cell_id
+    assert cell.predictions["test_probs"].shape == (20, 10)
+    assert isinstance(summary, Summary)
+    assert summary.label == "scratch"
+    assert summary.environment["backend"] == "tensorflow"
+    phases = {event.phase for event in before if isinstance(event, Progress)}
+    assert {"building", "training", "evaluation", "timing", "memory"} <= phases
+    assert set(summary.seconds) == phases
+
+
+def test_what_cannot_be_measured_here_is_skipped_with_the_reason(told: Told) -> None:
+    last = told.events[1][-1]
+    assert isinstance(last, Broken)
+    assert last.status == "skipped"
+    assert last.reason.startswith("MobileNetV2:alpha=0.35 needs images of at least 32 px, not 16")
+
+
+def test_an_exception_is_a_failure_with_its_text_and_the_traceback_is_in_the_log(told: Told) -> None:
+    (last,) = told.events[2]
+    assert isinstance(last, Broken)
+    assert last.status == "failed"
+    assert "bogus" in last.reason
+    assert "\n" not in last.reason
+    log = (told.logs / "002-scratch.log").read_text()
+    assert "Traceback (most recent call last)" in log
+    assert "bogus" in log
+
+
+def test_each_job_has_a_log_of_its_own(told: Told) -> None:
+    assert sorted(path.name for path in told.logs.iterdir()) == [
+        "000-scratch.log",
+        "001-MobileNetV2-alpha-0-35--random-weights.log",
+        "002-scratch.log",
+    ]
+
+
+def test_the_output_of_jobs_reaches_their_logs_and_not_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_doomed(tmp_path, "SIGKILL", "leaves with a code", workers=2)
+    assert "was here" in (tmp_path / "logs/000-Job-0.log").read_text()
+    assert (tmp_path / "logs/001-Job-1.log").read_text() == "Job 1 was here\n"
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_a_killed_job_is_a_failure_with_the_name_of_the_signal_and_the_others_go_on(tmp_path: Path) -> None:
+    found = dict(run_doomed(tmp_path, "SIGKILL", "SIGSEGV", "leaves with a code", workers=2))
+    assert found[0] == Broken("failed", "the job was killed by SIGKILL; its last words: Job 0 was here")
+    segfault, coded = found[1], found[2]
+    assert isinstance(segfault, Broken)
+    assert segfault.status == "failed"
+    assert segfault.reason.startswith("the job was killed by SIGSEGV")
+    assert coded == Broken("failed", "the job was ended with code 7; its last words: Job 2 was here")
+
+
+def test_a_job_that_is_killed_while_it_hands_something_over_is_a_failure_too(tmp_path: Path) -> None:
+    found = dict(run_doomed(tmp_path, "killed while speaking", "leaves with a code"))
+    broken = found[0]
+    assert isinstance(broken, Broken)
+    assert broken.status == "failed"
+    assert "SIGKILL" in broken.reason
+    assert 1 in found, "the next job still runs"
+
+
+def test_a_job_that_ends_without_a_word_is_a_failure(tmp_path: Path) -> None:
+    """Its cells would be missing from the table otherwise, with nobody told."""
+    ((_, broken),) = run_doomed(tmp_path, "leaves without a word")
+    assert isinstance(broken, Broken)
+    assert broken.status == "failed"
+
+
+def test_the_next_job_is_asked_for_only_when_there_is_room(tmp_path: Path) -> None:
+    asked: list[int] = []
+    finished: list[int] = []
+
+    def jobs() -> Iterator[tuple[int, Any]]:
+        for number in range(3):
+            asked.append(number)
+            assert len(asked) - len(finished) <= 1
+            yield number, Doomed(f"Job {number}", "leaves with a code")
+
+    for number, _ in local.run(jobs(), logs=tmp_path):
+        finished.append(number)
+    assert finished == [0, 1, 2]
+
+
+def test_jobs_that_still_run_are_ended_with_the_generator(tmp_path: Path) -> None:
+    jobs = [(0, Doomed("Job 0", "leaves with a code")), (1, Doomed("Job 1", "sleeps"))]
+    running = local.run(jobs, logs=tmp_path, workers=2)  # type: ignore[arg-type]
+    next(running)
+    children = _children()
+    assert len(children) == 1
+    began = time.monotonic()
+    running.close()
+    assert time.monotonic() - began < 5
+    assert _children() == set()
+
+
+def test_no_jobs_are_no_events(tmp_path: Path) -> None:
+    assert list(local.run([], logs=tmp_path)) == []
+
+
+def _children() -> set[int]:
+    import multiprocessing
+
+    return {child.pid for child in multiprocessing.active_children() if child.pid}

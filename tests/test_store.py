@@ -1,0 +1,298 @@
+"""The results folder: what is written comes back, what fails is not there, what is not ours stays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backbench import store
+from backbench.errors import RequestError
+from backbench.records import Cell, Finished
+
+FRACTIONS = [
+    "frozen_params_pct", "train_acc", "val_acc", "test_acc", "gap", "val_nll", "selection_score", "test_acc_lo",
+    "test_acc_hi", "test_top5", "test_macro_f1", "test_nll", "test_ece", "latency_ms", "throughput_ips",
+    "peak_mem_mb", "fit_seconds", "wall_seconds",
+]  # fmt: skip
+WHOLE = [
+    "image_size", "freeze_depth", "stages", "seed", "params", "trainable_params", "flops",
+]  # fmt: skip
+ORDER = [
+    "dataset", "backbone", "family", "weights", "weights_source", "image_size", "freeze", "freeze_depth",
+    "stages", "frozen_params_pct", "seed", "status", "reason", "train_acc", "val_acc", "test_acc", "gap",
+    "val_nll", "selection_score", "test_acc_lo", "test_acc_hi", "test_top5", "test_macro_f1", "test_nll",
+    "test_ece", "params", "trainable_params", "flops", "latency_ms", "throughput_ips", "peak_mem_mb",
+    "fit_seconds", "wall_seconds", "engine", "precision", "backend", "device", "cell_id",
+]  # fmt: skip
+
+
+def cell(cell_id: str = "c1", status: str = "ok", reason: str = "", **row: Any) -> Cell:
+    place = {"backbone": "VGG16", "weights": "imagenet", "image_size": 96, "freeze": "all", "seed": 0}
+    measured = {"test_acc": 0.75, "gap": 0.125, "params": 14_714_688, "flops": 30_713_000_000_000, "test_top5": None}
+    return Cell(
+        cell_id=cell_id,
+        status=status,
+        reason=reason,
+        identity={"protocol": 1, "backbone": "VGG16", "weights_digest": None},
+        row=place | (measured if status == "ok" else {}) | row,
+        trace={"probe": {"chosen": 3, "path": [{"strength": 0.1}]}},
+    )
+
+
+def finished(found: Cell) -> Finished:
+    predictions = {
+        "test_ids": np.array(["äpfel/1.jpg", "b/2.jpg"]),
+        "test_labels": np.array([0, 1]),
+        "test_probs": np.array([[0.25, 0.75], [0.125, 0.875]], np.float32),
+    }
+    return Finished(found, predictions, {"weights": np.eye(2, dtype=np.float32), "bias": np.zeros(2, np.float32)})
+
+
+def digests(directory: Path) -> dict[str, str]:
+    return {
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_cell_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    written = cell(weights_source="Schlüssel")
+    store.write_cell(tmp_path, finished(written))
+    assert store.read_cells(tmp_path) == [written]
+    assert set(digests(tmp_path)) == {"cells/c1.json", "heads/c1.npz", "predictions/c1.npz"}
+
+
+def test_predictions_come_back_bit_for_bit_and_their_digest_stands_in_the_cell(tmp_path: Path) -> None:
+    stored = finished(cell())
+    store.write_cell(tmp_path, stored)
+    found = store.read_predictions(tmp_path, "c1")
+    assert found.keys() == stored.predictions.keys()
+    for name, values in stored.predictions.items():
+        assert found[name].dtype == values.dtype
+        np.testing.assert_array_equal(found[name], values)
+    record = json.loads((tmp_path / "cells/c1.json").read_text())
+    files = digests(tmp_path)
+    assert record["files"] == {name: files[name] for name in ("predictions/c1.npz", "heads/c1.npz")}
+    with np.load(tmp_path / "heads/c1.npz") as head:
+        np.testing.assert_array_equal(head["weights"], np.eye(2))
+    with pytest.raises(FileNotFoundError):
+        store.read_predictions(tmp_path, "c2")
+
+
+def test_the_table_has_the_columns_in_their_fixed_order_and_types(tmp_path: Path) -> None:
+    frame = store.table([cell(), cell("c2", "failed", "it broke", backbone="Xception")])
+    assert list(frame.columns) == ORDER
+    types = {name: str(dtype) for name, dtype in frame.dtypes.items()}
+    assert {name for name, dtype in types.items() if dtype == "Float64"} == set(FRACTIONS)
+    assert {name for name, dtype in types.items() if dtype == "Int64"} == set(WHOLE)
+    assert {types[name] for name in ORDER if name not in FRACTIONS + WHOLE} == {"string"}
+    first, second = (frame.iloc[index] for index in (0, 1))
+    assert (first["cell_id"], first["status"], first["test_acc"], first["gap"]) == ("c1", "ok", 0.75, 0.125)
+    assert first["flops"] == 30_713_000_000_000
+    assert first["test_top5"] is pd.NA
+    assert (second["status"], second["reason"], second["backbone"]) == ("failed", "it broke", "Xception")
+    assert second["test_acc"] is pd.NA
+    assert second["params"] is pd.NA
+
+
+def test_an_empty_table_has_all_columns() -> None:
+    frame = store.table([])
+    assert len(frame) == 0
+    assert list(frame.columns) == ORDER
+    assert str(frame.dtypes["test_acc"]) == "Float64"
+
+
+def test_the_table_is_the_same_in_both_files(tmp_path: Path) -> None:
+    frame = store.table([cell(), cell("c2", "skipped", 'no, "weights"\nhere', backbone="Xception")])
+    store.write_table(tmp_path, frame)
+    pd.testing.assert_frame_equal(store.read_table(tmp_path), frame)
+    text = pd.read_csv(tmp_path / "table.csv", dtype={name: str(dtype) for name, dtype in frame.dtypes.items()})
+    text["reason"] = text["reason"].fillna("")
+    pd.testing.assert_frame_equal(text, frame)
+
+
+def test_a_later_cell_takes_the_place_of_one_that_was_not_ok(tmp_path: Path) -> None:
+    store.write_cell(tmp_path, Finished(cell("early", "skipped", "no weights")))
+    store.write_cell(tmp_path, Finished(cell("other", "failed", "out of memory", seed=1)))
+    store.write_cell(tmp_path, finished(cell("late")))
+    assert [(found.cell_id, found.status) for found in store.read_cells(tmp_path)] == [
+        ("late", "ok"),
+        ("other", "failed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "place", [{"backbone": "Xception"}, {"weights": "none"}, {"image_size": 97}, {"freeze": "all-1"}, {"seed": 1}]
+)
+def test_cells_of_another_place_are_kept(tmp_path: Path, place: dict[str, Any]) -> None:
+    store.write_cell(tmp_path, Finished(cell("early", "failed", "it broke", **place)))
+    store.write_cell(tmp_path, finished(cell("late")))
+    assert [found.cell_id for found in store.read_cells(tmp_path)] == ["early", "late"]
+
+
+def test_an_ok_cell_takes_the_place_of_an_earlier_ok_one_with_all_of_its_files(tmp_path: Path) -> None:
+    store.write_cell(tmp_path, finished(cell("first")))
+    store.write_cell(tmp_path, finished(cell("second")))  # the same place with, say, another recipe
+    assert set(digests(tmp_path)) == {"cells/second.json", "heads/second.npz", "predictions/second.npz"}
+
+
+@pytest.mark.parametrize("status", ["failed", "skipped"])
+def test_a_cell_that_is_not_ok_never_takes_the_place_of_one_that_is(tmp_path: Path, status: str) -> None:
+    store.write_cell(tmp_path, finished(cell("first")))
+    before = digests(tmp_path)
+    store.write_cell(tmp_path, Finished(cell("second", status, "it broke")))
+    after = digests(tmp_path)
+    assert {name: after.get(name) for name in before} == before
+
+
+def test_the_earlier_cell_is_there_until_the_later_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    store.write_cell(tmp_path, finished(cell("first")))
+    before = digests(tmp_path)
+    monkeypatch.setattr(store, "write_json", refuse)
+    with pytest.raises(OSError, match="No space"):
+        store.write_cell(tmp_path, finished(cell("second")))
+    after = digests(tmp_path)
+    assert {name: after.get(name) for name in before} == before
+
+
+def test_a_file_that_was_being_written_when_its_process_was_killed_is_no_cell(tmp_path: Path) -> None:
+    store.write_cell(tmp_path, finished(cell()))
+    (tmp_path / "cells/.c2.json.abc.json").write_text('{"cell_id": ')
+    assert [found.cell_id for found in store.read_cells(tmp_path)] == ["c1"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", '"text"', '{"cell_id": "c1"}', json.dumps({"cell_id": "c1", "status": "ok", "row": {}})],
+)
+def test_a_damaged_cell_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    store.write_cell(tmp_path, finished(cell()))
+    (tmp_path / "cells/c0.json").write_text(content)
+    with pytest.raises(RequestError) as refused:
+        store.read_cells(tmp_path)
+    message = str(refused.value)
+    assert str(tmp_path / "cells/c0.json") in message
+    assert "damaged" in message
+    assert "\n" not in message
+
+
+def test_a_cell_that_is_not_text_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells/c0.json").write_bytes(b"\xff\xfe\x00{")
+    with pytest.raises(RequestError, match=r"c0\.json is damaged"):
+        store.read_cells(tmp_path)
+
+
+def test_clear_removes_what_sweeps_write_and_nothing_else(tmp_path: Path) -> None:
+    store.write_run(tmp_path, {"command": "backbench sweep"})
+    store.write_cell(tmp_path, finished(cell()))
+    store.write_table(tmp_path, store.table([cell()]))
+    theirs = {"notes.txt", "photos/a.jpg", "plots/my own.pdf", "logs/diary.txt", "cells/c1.json.bak"}
+    for name in ("leaderboard.html", "plots/a.png", "plots/a.svg", "logs/000-VGG16.log", *theirs):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    store.clear(tmp_path)
+    assert set(digests(tmp_path)) == theirs
+    assert not (tmp_path / "predictions").exists(), "folders that are empty now are gone"
+    store.clear(tmp_path)  # nothing to do is no error
+    store.clear(tmp_path / "absent")
+
+
+def test_clear_leaves_a_folder_alone_that_no_sweep_wrote(tmp_path: Path) -> None:
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots/holiday.png").write_text("x")
+    (tmp_path / "table.csv").write_text("x")
+    store.clear(tmp_path)
+    assert set(digests(tmp_path)) == {"plots/holiday.png", "table.csv"}
+
+
+def test_nothing_is_half_written_when_the_last_move_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    store.write_cell(tmp_path, finished(cell("before")))
+    store.write_table(tmp_path, store.table([cell("before")]))
+    store.write_run(tmp_path, {"command": "before"})
+    before = digests(tmp_path)
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="No space"):
+        store.write_cell(tmp_path, finished(cell("after", seed=1)))
+    with pytest.raises(OSError, match="No space"):
+        store.write_table(tmp_path, store.table([cell("after")]))
+    with pytest.raises(OSError, match="No space"):
+        store.write_run(tmp_path, {"command": "after"})
+    assert digests(tmp_path) == before
+
+
+def test_a_cell_does_not_count_before_its_predictions_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    store.write_cell(tmp_path, Finished(cell("early", "failed", "it broke")))
+    monkeypatch.setattr(np, "savez_compressed", refuse)
+    with pytest.raises(OSError, match="No space"):
+        store.write_cell(tmp_path, finished(cell("late")))
+    assert [found.cell_id for found in store.read_cells(tmp_path)] == ["early"]
+    assert set(digests(tmp_path)) == {"cells/early.json"}, "no temporary file is left"
+
+
+def test_an_interrupted_write_keeps_the_earlier_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write_cell(tmp_path, finished(cell()))
+    before = digests(tmp_path)
+
+    def interrupt(self: Path, *_: Any, **__: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.write_cell(tmp_path, Finished(cell(), {}, {}))
+    assert digests(tmp_path) == before
+
+
+def test_numbers_that_are_not_finite_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        store.write_cell(tmp_path, Finished(cell(test_nll=float("nan"))))
+    assert digests(tmp_path) == {}
+
+
+def test_the_record_of_a_run_comes_back_with_its_schema(tmp_path: Path) -> None:
+    store.write_run(tmp_path, {"command": "backbench sweep", "dataset": {"name": "Äpfel"}})
+    assert store.read_run(tmp_path) == {
+        "schema": store.SCHEMA,
+        "command": "backbench sweep",
+        "dataset": {"name": "Äpfel"},
+    }
+
+
+@pytest.mark.parametrize(("content", "word"), [(None, "no results"), ("{", "cannot be read"), ("[]", "not the record")])
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, content: str | None, word: str) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RequestError, match=word) as refused:
+        store.read_run(tmp_path)
+    assert str(tmp_path) in str(refused.value)
+
+
+def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no table yet"):
+        store.read_table(tmp_path)
+
+
+def test_rewriting_a_cell_replaces_it(tmp_path: Path) -> None:
+    store.write_cell(tmp_path, finished(cell()))
+    changed = replace(cell(), reason="measured again")
+    store.write_cell(tmp_path, finished(changed))
+    assert store.read_cells(tmp_path) == [changed]

@@ -1,0 +1,439 @@
+"""Whole sweeps on real images: what they leave behind, and that running them again does only what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from backbench import cli, metrics, store, supply, sweep
+from backbench.errors import RequestError, UnavailableError
+from backbench.executors.local import Broken
+from backbench.records import Event, Finished, Job, Request, Weights
+
+MOBILE = "MobileNetV2:alpha=0.35"
+TIMES = ["latency_ms", "throughput_ips", "peak_mem_mb", "fit_seconds", "wall_seconds"]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep of two jobs in processes of their own."""
+
+    request: Request
+    outcome: sweep.Outcome
+    out: Path
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return store.read_table(self.out)
+
+    def row(self, backbone: str) -> dict[str, Any]:
+        (row,) = self.table[self.table["backbone"] == backbone].to_dict("records")
+        return row
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache for the whole module: pixels and features are shared, as between a user's sweeps."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("BACKBENCH_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def swept(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    out = tmp_path_factory.mktemp("results") / "digits"
+    request = Request(
+        backbones=f"{MOBILE},scratch", weights="none", limit=60, image_size=32, epochs=1, out=out, mirrors=False
+    )
+    return Swept(request, sweep.run(request), out)
+
+
+@pytest.fixture
+def copy(swept: Swept, tmp_path: Path) -> Swept:
+    """The same results in a folder that a test may change."""
+    out = tmp_path / "digits"
+    shutil.copytree(swept.out, out)
+    return replace(swept, request=replace(swept.request, out=out), out=out)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Jobs run in this process, without measuring what they cost: labels of those that did."""
+    labels: list[str] = []
+
+    def in_process(
+        jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1
+    ) -> Generator[tuple[int, Event | Broken]]:
+        from backbench import cost
+        from backbench import job as running
+
+        monkeypatch.setattr(cost, "speed", lambda *_, **__: cost.Speed(1.0, 100.0, 8))
+        monkeypatch.setattr(cost, "peak_memory", lambda *_, **__: 250.0)
+        for position, job in jobs:
+            labels.append(job.label)
+            said: list[Event] = []
+            running.run(job, said.append)
+            yield from ((position, event) for event in said)
+
+    monkeypatch.setattr(sweep.local, "run", in_process)
+    return labels
+
+
+def digests(directory: Path) -> dict[str, str]:
+    return {
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def cell_file(swept: Swept, backbone: str) -> Path:
+    return swept.out / "cells" / f"{swept.row(backbone)['cell_id']}.json"
+
+
+def test_a_sweep_ends_with_every_cell_ok(swept: Swept) -> None:
+    assert swept.outcome == sweep.Outcome(swept.out, already=0, counts={"ok": 2})
+    assert swept.outcome.complete
+    assert swept.table["status"].tolist() == ["ok", "ok"]
+    assert set(swept.table["backbone"]) == {MOBILE, "scratch"}
+
+
+def test_a_sweep_leaves_the_documented_files(swept: Swept) -> None:
+    files = set(digests(swept.out))
+    mobile, scratch = (swept.row(name)["cell_id"] for name in (MOBILE, "scratch"))
+    assert {"run.json", "table.csv", "table.parquet", "leaderboard.html"} <= files
+    assert {name for name in files if name.startswith("cells/")} == {f"cells/{mobile}.json", f"cells/{scratch}.json"}
+    assert {f"predictions/{mobile}.npz", f"predictions/{scratch}.npz", f"heads/{mobile}.npz"} <= files
+    pictures = sorted(name for name in files if name.startswith("plots/"))
+    assert pictures
+    assert {Path(name).stem for name in pictures if name.endswith(".png")} == {
+        Path(name).stem for name in pictures if name.endswith(".svg")
+    }
+    assert not [name for name in files if Path(name).name.startswith(".")], "no temporary file is left"
+
+
+@pytest.mark.parametrize("backbone", [MOBILE, "scratch"])
+def test_the_table_says_what_the_stored_predictions_say(swept: Swept, backbone: str) -> None:
+    row = swept.row(backbone)
+    stored = store.read_predictions(swept.out, row["cell_id"])
+    probabilities, labels = stored["test_probs"], stored["test_labels"]
+    assert probabilities.shape == (60, 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    test_acc = np.mean(probabilities.argmax(axis=1) == labels)
+    assert row["test_acc"] == test_acc
+    assert row["gap"] == row["train_acc"] - test_acc
+    assert row["val_acc"] == np.mean(stored["val_probs"].argmax(axis=1) == stored["val_labels"])
+    assert row["val_nll"] == metrics.nll(stored["val_probs"], stored["val_labels"])
+    assert row["selection_score"] == metrics.selection_score(stored["val_probs"], stored["val_labels"])
+    assert (row["test_acc_lo"], row["test_acc_hi"]) == metrics.wilson_interval(float(test_acc), 60)
+    assert row["test_top5"] == metrics.top_k_accuracy(probabilities, labels)
+    assert row["test_macro_f1"] == metrics.macro_f1(probabilities, labels)
+    assert row["test_nll"] == metrics.nll(probabilities, labels)
+    assert row["test_ece"] == metrics.ece(probabilities, labels)
+
+
+def test_both_cells_were_tested_on_the_same_items(swept: Swept) -> None:
+    first, second = (store.read_predictions(swept.out, cell_id) for cell_id in swept.table["cell_id"])
+    for name in ("val_ids", "test_ids", "val_labels", "test_labels"):
+        np.testing.assert_array_equal(first[name], second[name])
+    assert not set(first["val_ids"]) & set(first["test_ids"])
+    counts = np.bincount(first["test_labels"], minlength=10)
+    assert counts.min() >= 5, "the limit keeps the classes in proportion"
+
+
+def test_facts_of_the_frozen_cell(swept: Swept) -> None:
+    row = swept.row(MOBILE)
+    assert (row["freeze"], row["weights"], row["seed"]) == ("all", "none", 0)
+    assert row["freeze_depth"] == row["stages"]
+    assert row["frozen_params_pct"] == 100.0
+    assert row["trainable_params"] == 1280 * 10 + 10
+    assert row["params"] == 410_208 + 12_810  # as Keras counts MobileNetV2 at this width, and the head
+    assert row["train_acc"] > 0.9, "a linear map on 1,280 random features fits 60 images"
+
+
+def test_facts_of_the_scratch_cell(swept: Swept) -> None:
+    row = swept.row("scratch")
+    assert (row["freeze"], row["weights"], row["freeze_depth"]) == ("none", "none", 0)
+    assert row["params"] == row["trainable_params"]
+    assert row["frozen_params_pct"] == 0.0
+
+
+def test_every_cell_says_what_it_cost(swept: Swept) -> None:
+    for row in swept.table.to_dict("records"):
+        assert 0 < row["latency_ms"] < 5000
+        assert row["throughput_ips"] >= 0.9 * 1000 / row["latency_ms"]
+        assert 50 < row["peak_mem_mb"] < 10_000
+        assert 0 < row["fit_seconds"] <= row["wall_seconds"]
+        assert row["flops"] > 1e6
+        assert (row["engine"], row["precision"], row["backend"]) == ("keras", "float32", "tensorflow")
+        assert row["device"]
+
+
+def test_run_json_says_what_was_asked_and_on_what(swept: Swept) -> None:
+    run = store.read_run(swept.out)
+    assert run["request"]["backbones"] == f"{MOBILE},scratch"
+    assert run["request"]["limit"] == 60
+    assert run["dataset"]["counts"] == {"train": 60, "val": 60, "test": 60}
+    assert run["dataset"]["health"]["images"] == 180
+    identities = [cell.identity for cell in store.read_cells(swept.out)]
+    assert {identity["dataset"] for identity in identities} == {run["dataset"]["fingerprint"]}
+    assert run["protocol"]["version"] == identities[0]["protocol"]
+    assert {"engine", "precision", "backend"} <= set(run["resolved"])
+    assert {"python", "keras", "device"} <= set(run["environment"])
+    assert [job["label"] for job in run["jobs"]] == [f"{MOBILE} (random weights)", "scratch"]
+    assert run["started"] <= run["finished"]
+
+
+def test_the_cell_keeps_what_stands_behind_its_numbers(swept: Swept) -> None:
+    cells = {cell.row["backbone"]: cell for cell in store.read_cells(swept.out)}
+    probe = cells[MOBILE].trace["probe"]
+    assert probe["path"][probe["chosen"]]["val_acc"] == cells[MOBILE].row["val_acc"]
+    training = cells["scratch"].trace["training"]
+    assert [epoch["epoch"] for epoch in training["curve"]] == [1]
+    assert training["best_epoch"] == 1
+
+
+def test_running_again_does_nothing_and_says_so(copy: Swept, ran: list[str]) -> None:
+    before = digests(copy.out)
+    again = sweep.run(copy.request)
+    assert (again.already, again.counts) == (2, {"ok": 2})
+    assert ran == []
+    assert digests(copy.out) == before
+
+
+@pytest.mark.parametrize("backbone", [MOBILE, "scratch"])
+def test_only_the_missing_cell_is_measured_again_and_gives_the_same_numbers(
+    copy: Swept, ran: list[str], backbone: str
+) -> None:
+    label = f"{MOBILE} (random weights)" if backbone == MOBILE else "scratch"
+    before, expected = digests(copy.out), copy.row(backbone)
+    cell_file(copy, backbone).unlink()
+    again = sweep.run(copy.request)
+    assert (again.already, again.counts) == (1, {"ok": 2})
+    assert ran == [label]
+    found = copy.row(backbone)
+    for name in expected.keys() - set(TIMES):
+        assert found[name] == expected[name], name
+    after = digests(copy.out)
+    kept = {name for name in before if name.startswith("cells/")} - {f"cells/{expected['cell_id']}.json"}
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert set(after) == set(before)
+
+
+def test_features_are_not_computed_again(copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from backbench.engines import keras_engine
+
+    def forbidden(*_: Any) -> Iterator[Any]:
+        raise AssertionError("an image went through the frozen backbone again")
+
+    monkeypatch.setattr(keras_engine, "forward", forbidden)
+    cell_file(copy, MOBILE).unlink()
+    assert sweep.run(copy.request).counts == {"ok": 2}
+
+
+def test_fresh_measures_again_and_each_seed_of_a_random_backbone_is_a_cell(copy: Swept, ran: list[str]) -> None:
+    (copy.out / "notes.txt").write_text("mine")
+    known = copy.row(MOBILE)
+    again = sweep.run(replace(copy.request, backbones=MOBILE, seeds=2, fresh=True))
+    assert (again.already, again.counts) == (0, {"ok": 2})
+    assert ran == [f"{MOBILE} (random weights)"]
+    found = copy.table.set_index("seed")
+    assert set(found["backbone"]) == {MOBILE}, "what was there is gone"
+    assert (copy.out / "notes.txt").read_text() == "mine", "what is not ours stays"
+    assert found.loc[0, "cell_id"] == known["cell_id"]
+    assert found.loc[0, "test_nll"] == known["test_nll"]
+    assert found.loc[1, "test_nll"] != known["test_nll"], "another seed is another network"
+
+
+def test_more_backbones_are_added_to_what_is_there(copy: Swept, ran: list[str]) -> None:
+    again = sweep.run(replace(copy.request, seeds=2, backbones="scratch"))
+    assert (again.already, again.counts) == (1, {"ok": 2})
+    assert ran == ["scratch"]
+    assert sorted(copy.table["backbone"]) == [MOBILE, "scratch", "scratch"]
+
+
+@pytest.mark.parametrize("other", ["dataset", "selection"])
+def test_results_of_other_data_are_not_touched(copy: Swept, ran: list[str], tmp_path: Path, other: str) -> None:
+    request = replace(copy.request, limit=50)
+    if other == "dataset":
+        request = replace(copy.request, dataset=str(photos(tmp_path / "fruit")), limit=None)
+    before = digests(copy.out)
+    with pytest.raises(RequestError) as refused:
+        sweep.run(request)
+    message = str(refused.value)
+    assert str(copy.out) in message
+    assert "--out" in message
+    assert ("'digits'" in message) == (other == "dataset")
+    assert ran == []
+    assert digests(copy.out) == before
+
+
+def test_a_failed_job_is_a_row_with_its_reason_and_is_tried_again(
+    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process = sweep.local.run
+
+    def broken(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, _job in jobs:
+            yield position, Broken("failed", "the job was killed by SIGKILL")
+
+    cell_file(copy, "scratch").unlink()
+    monkeypatch.setattr(sweep.local, "run", broken)
+    outcome = sweep.run(copy.request)
+    assert outcome.counts == {"ok": 1, "failed": 1}
+    assert not outcome.complete
+    row = copy.row("scratch")
+    assert (row["status"], row["reason"]) == ("failed", "the job was killed by SIGKILL")
+    assert pd.isna(row["test_acc"])
+    assert "killed by SIGKILL" in (copy.out / "leaderboard.html").read_text()
+    monkeypatch.setattr(sweep.local, "run", in_process)
+    assert sweep.run(copy.request).counts == {"ok": 2}
+    assert copy.row("scratch")["status"] == "ok"
+
+
+def test_an_interrupted_sweep_keeps_what_was_finished_and_goes_on_from_there(
+    swept: Swept, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process = sweep.local.run
+
+    def interrupted(jobs: Iterable[tuple[int, Job]], **options: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, event in in_process(jobs, **options):
+            yield position, event
+            if isinstance(event, Finished):
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep.local, "run", interrupted)
+    request = replace(swept.request, out=tmp_path / "digits")
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(request)
+    assert store.read_table(tmp_path / "digits")["status"].tolist() == ["ok"]
+    assert store.read_run(tmp_path / "digits")["dataset"]["name"] == "digits"
+    monkeypatch.setattr(sweep.local, "run", in_process)
+    again = sweep.run(request)
+    assert (again.already, again.counts) == (1, {"ok": 2})
+    assert ran == [f"{MOBILE} (random weights)", "scratch"]
+    assert (tmp_path / "digits/leaderboard.html").exists()
+
+
+def photos(root: Path, grocery: Path | None = None) -> Path:
+    """A small folder dataset: real photos of three kinds where they are at hand, else two classes of plain colours."""
+    if grocery:
+        for split, most in (("train", 20), ("val", 5), ("test", 20)):
+            for name in ("Banana", "Carrots", "Lemon"):
+                chosen = sorted((grocery / split / name).iterdir())[:most]
+                (root / split / name).mkdir(parents=True)
+                for path in chosen:
+                    shutil.copy(path, root / split / name)
+        return root
+    from PIL import Image
+
+    for number in range(12):
+        path = root / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (20 * number, 0, 0)).save(path)
+    return root
+
+
+def test_weights_that_cannot_be_had_are_a_skipped_cell_and_exit_code_3(
+    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(backbone: Any, **_: Any) -> Weights:
+        raise UnavailableError(f"no weights for {backbone.name}: every source is down; fetch them elsewhere")
+
+    monkeypatch.setattr(supply, "find_weights", unreachable)
+    asked = ["sweep", "--backbones", f"{MOBILE},scratch", "--limit", "60", "--image-size", "32", "--epochs", "1"]
+    found = CliRunner().invoke(cli.main, [*asked, "--out", str(copy.out)], catch_exceptions=False)
+    assert found.exit_code == 3
+    assert "1 skipped" in found.stderr
+    assert "every source is down" in found.stdout
+    assert ran == [], "scratch was there already, and the sweep went on to it"
+    skipped = copy.table[copy.table["status"] == "skipped"].to_dict("records")
+    assert [(row["backbone"], row["weights"]) for row in skipped] == [(MOBILE, "imagenet")]
+    assert skipped[0]["reason"].endswith("every source is down; fetch them elsewhere")
+    assert len(copy.table) == 3
+    assert "every source is down" in (copy.out / "leaderboard.html").read_text()
+    # Nothing has changed: the same again, without a second row.
+    found = CliRunner().invoke(cli.main, [*asked, "--out", str(copy.out)], catch_exceptions=False)
+    assert found.exit_code == 3
+    assert len(copy.table) == 3
+
+
+def test_what_was_measured_still_counts_when_its_weights_cannot_be_had_any_more(
+    cache: Path, ran: list[str], tmp_path: Path, shared_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(shared_weights, tmp_path / "keras/models")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    request = Request(backbones=MOBILE, limit=20, image_size=32, mirrors=False, out=tmp_path / "out")
+    assert sweep.run(request).counts == {"ok": 1}
+    before = digests(tmp_path / "out")
+
+    def unreachable(*_: Any, **__: Any) -> Weights:
+        raise UnavailableError("every source is down")
+
+    monkeypatch.setattr(supply, "find_weights", unreachable)
+    again = sweep.run(request)
+    assert (again.already, again.counts) == (1, {"ok": 1})
+    assert digests(tmp_path / "out") == before
+
+
+def test_nothing_at_hand_and_no_network_is_said_within_the_sweep(
+    cache: Path, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same through all of the real sources, of which the only one on the network refuses at once."""
+    from backbench.backbones import weights
+    from backbench.backbones.download import HostUnreachableError
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise HostUnreachableError("storage.googleapis.com", "connection refused")
+
+    monkeypatch.setattr(weights, "download", refuse)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    request = Request(backbones="VGG16,Xception", limit=20, image_size=71, mirrors=False, out=tmp_path / "out")
+    assert sweep.run(request).counts == {"skipped": 2}
+    table = store.read_table(tmp_path / "out")
+    assert table["status"].tolist() == ["skipped", "skipped"]
+    for row in table.to_dict("records"):
+        assert row["backbone"] in row["reason"]
+        assert "backbench fetch" in row["reason"], "what to do about it"
+    assert (tmp_path / "out/leaderboard.html").exists()
+    assert ran == []
+
+
+def test_pretrained_features_beat_random_ones_by_far_on_photos(
+    cache: Path,
+    ran: list[str],
+    tmp_path: Path,
+    grocery: Path,
+    shared_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "keras/models").mkdir(parents=True)
+    for path in shared_weights.iterdir():
+        shutil.copy(path, tmp_path / "keras/models")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    dataset = photos(tmp_path / "fruit", grocery)
+    out = tmp_path / "out"
+    request = Request(dataset=str(dataset), backbones=MOBILE, weights="imagenet,none", image_size=96, out=out)
+    assert sweep.run(request).counts == {"ok": 2}
+    assert ran == [MOBILE, f"{MOBILE} (random weights)"]
+    table = store.read_table(out).set_index("weights")
+    assert table.loc["imagenet", "weights_source"] == "keras cache"
+    assert table.loc["none", "weights_source"] == "random initialisation"
+    assert table.loc["imagenet", "test_acc"] > 0.75
+    assert table.loc["imagenet", "test_acc"] > table.loc["none", "test_acc"] + 0.15
+    identities = {cell.row["weights"]: cell.identity for cell in store.read_cells(out)}
+    file = tmp_path / "keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+    assert identities["imagenet"]["weights_digest"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert identities["none"]["weights_digest"] is None
+    assert json.loads((out / "run.json").read_text())["dataset"]["counts"] == {"train": 60, "val": 15, "test": 60}
