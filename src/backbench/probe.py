@@ -31,6 +31,9 @@ STRENGTHS = tuple(float(s) for s in 10.0 ** (0.5 - np.arange(12) / 2))
 TOLERANCE = 3e-2
 MAX_ITERATIONS = 500
 
+# Of the bias, where every image is classified with certainty.
+LEAST_CURVATURE = 1e-6
+
 # Features are read and multiplied in blocks of rows; a rotated matrix larger than this is kept in a mapped file, so
 # that memory holds one block and what is d x d or d x C, whatever the number of images.
 BLOCK_ROWS = 4096
@@ -132,7 +135,7 @@ def _rotate(features: NDArray[Any], rows: Rows, basis: _Basis, scratch: Path | N
 
 
 class _Objective:
-    """Value and gradient of one strength, in coordinates scaled by `scale` [k, 1]."""
+    """Value and gradient of one strength, in coordinates scaled by `scale` [k, 1] and `bias_scale` [C]."""
 
     def __init__(self, rotated: Floats, labels: NDArray[np.int64], classes: int) -> None:
         self.rotated, self.labels, self.classes = rotated, labels, classes
@@ -141,18 +144,29 @@ class _Objective:
         self.distance = np.inf
         self.gradient = np.inf
         self.accuracy = 0.0
-        self.curvature = (1 - 1 / classes) / classes  # mean of p (1 - p), here at equal probabilities
+        self.bias_scale = np.ones(classes)
+        self.curvature = np.full(classes, (1 - 1 / classes) / classes)  # mean p (1 - p), here of equal probabilities
+
+    def aim(self, strength: float, eigenvalues: Doubles) -> None:
+        """Turn to one strength, with coordinates in which the Hessian at the last point is close to the identity."""
+        self.strength = strength
+        self.scale = 1 / np.sqrt(self.curvature.mean() * eigenvalues + strength)[:, None]
+        self.bias_scale = 1 / np.sqrt(np.maximum(self.curvature, LEAST_CURVATURE))
 
     def unpack(self, flat: Doubles) -> tuple[Doubles, Doubles]:
         weights = flat[: -self.classes].reshape(-1, self.classes) * self.scale
-        return weights, flat[-self.classes :]
+        return weights, flat[-self.classes :] * self.bias_scale
+
+    def pack(self, weights: Doubles, bias: Doubles) -> Doubles:
+        return np.concatenate([(weights / self.scale).ravel(), bias / self.bias_scale])
 
     def __call__(self, flat: Doubles) -> tuple[float, Doubles]:
         weights, bias = self.unpack(flat)
         n = self.labels.shape[0]
         narrow = weights.astype(np.float32)
         by_weights, by_bias = np.zeros_like(weights), np.zeros_like(bias)
-        loss = correct = spread = 0.0
+        loss = correct = 0.0
+        spread = np.zeros(self.classes)
         for block in _blocks(n):
             labels = self.labels[block]
             picked = np.arange(labels.shape[0]), labels
@@ -165,17 +179,19 @@ class _Objective:
             total = logits.sum(axis=1, keepdims=True)
             loss += float(np.sum(np.log(total[:, 0]) - of_truth))
             logits /= total
-            spread += float(np.sum(logits) - np.sum(logits**2))
+            spread += np.sum(logits * (1 - logits), axis=0)
             logits[picked] -= 1
             by_weights += self.rotated[block].T @ logits.astype(np.float32)
             by_bias += logits.sum(axis=0)
         by_weights = by_weights / n + self.strength * weights
         by_bias /= n
-        self.accuracy, self.curvature = correct / n, spread / n / self.classes
-        self.gradient = float(np.sqrt(np.sum(by_weights**2) + np.sum(by_bias**2)))
+        self.accuracy, self.curvature = correct / n, spread / n
+        # The bias is not penalised: its share is weighed by its own curvature in place of the strength.
+        share = float(np.sum(by_bias**2 / np.maximum(self.curvature, LEAST_CURVATURE)))
+        self.gradient = float(np.sqrt(np.sum(by_weights**2) + self.strength * share))
         self.distance = self.gradient / self.strength / max(float(np.linalg.norm(weights)), 1e-30)
         value = loss / n + self.strength / 2 * float(np.sum(weights**2))
-        return value, np.concatenate([(by_weights * self.scale).ravel(), by_bias])
+        return value, np.concatenate([(by_weights * self.scale).ravel(), by_bias * self.bias_scale])
 
 
 @contextmanager
@@ -225,13 +241,11 @@ def fit_path(
     steps: list[Step] = []
     best: Head | None = None
     for position, strength in enumerate(strengths):
-        objective.strength = strength
-        objective.scale = 1 / np.sqrt(objective.curvature * basis.eigenvalues + strength)[:, None]
-        start = np.concatenate([(weights / objective.scale).ravel(), bias])
+        objective.aim(strength, basis.eigenvalues)
         with _one_thread_for_scipy():
             solved = minimize(
                 objective,
-                start,
+                objective.pack(weights, bias),
                 jac=True,
                 method="L-BFGS-B",
                 callback=close_enough,
