@@ -29,7 +29,7 @@ $(VENV)/bin/pip:
 # Hash-checked pins first, then the project itself on top, without reaching for anything more.
 define install_locked
 	@echo "installing $(1) into $(VENV) (about a minute, once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/$(2).txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement requirements/$(2).txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 endef
@@ -64,7 +64,7 @@ benchmark: install
 KEPT := leaderboard.html table.csv table.parquet plots
 reference: install
 	$(BIN)/backbench sweep --dataset digits --backbones starter,scratch --freeze all --fresh --out build/reference/digits
-	$(if $(GROCERY),$(BIN)/backbench sweep --dataset $(GROCERY) --backbones starter,scratch --freeze all --image-size 224 \
+	$(if $(GROCERY),$(BIN)/backbench sweep --dataset $(GROCERY) --backbones starter,scratch --freeze all --image-size 160 \
 		--fresh --out build/reference/grocery)
 	for name in digits $(if $(GROCERY),grocery); do \
 		rm -rf results/reference/$$name && mkdir -p results/reference/$$name && \

@@ -290,6 +290,7 @@ def results(tmp_path: Path) -> Path:
             "protocol": {"version": 1},
             "dataset": {
                 "name": "fruit",
+                "source": "~/fruit",
                 "fingerprint": "f" * 64,
                 "classes": ["a", "b", "c"],
                 "counts": {"train": 90, "val": 30, "test": 30},
@@ -306,7 +307,7 @@ def results(tmp_path: Path) -> Path:
 def test_an_output_with_another_datasets_results_is_refused_and_left_alone(here: Path, results: Path) -> None:
     before = content(results)
     message = refused("--out", str(results), "--limit", "20", "--image-size", "32", "--backbones", "scratch")
-    assert "'fruit'" in message
+    assert "fruit" in message
     assert "--out" in message
     assert "--fresh" in message
     assert content(results) == before

@@ -157,8 +157,11 @@ def test_the_output_of_jobs_reaches_their_logs_and_not_the_terminal(
 
 def test_a_killed_job_is_a_failure_with_the_name_of_the_signal_and_the_others_go_on(tmp_path: Path) -> None:
     found = dict(run_doomed(tmp_path, "SIGKILL", "SIGSEGV", "leaves with a code", workers=2))
-    assert found[0] == Broken("failed", "the job was killed by SIGKILL; its last words: Job 0 was here")
-    segfault, coded = found[1], found[2]
+    killed, segfault, coded = (found[number] for number in range(3))
+    assert isinstance(killed, Broken)
+    assert killed.status == "failed"
+    assert killed.reason.startswith("the job was killed by SIGKILL")
+    assert killed.reason.endswith("; its last words: Job 0 was here")
     assert isinstance(segfault, Broken)
     assert segfault.status == "failed"
     assert segfault.reason.startswith("the job was killed by SIGSEGV")

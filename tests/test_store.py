@@ -268,6 +268,15 @@ def test_numbers_that_are_not_finite_are_refused_and_nothing_is_written(tmp_path
     assert digests(tmp_path) == {}
 
 
+def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    with store.locked(tmp_path / "out"):
+        with pytest.raises(RequestError) as refused, store.locked(tmp_path / "out"):
+            raise AssertionError("two at a time")
+        assert str(tmp_path / "out") in str(refused.value)
+    with store.locked(tmp_path / "out"):
+        pass
+
+
 def test_the_record_of_a_run_comes_back_with_its_schema(tmp_path: Path) -> None:
     store.write_run(tmp_path, {"command": "backbench sweep", "dataset": {"name": "Äpfel"}})
     assert store.read_run(tmp_path) == {

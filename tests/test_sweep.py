@@ -281,6 +281,17 @@ def test_results_of_other_data_are_not_touched(copy: Swept, ran: list[str], tmp_
     assert digests(copy.out) == before
 
 
+@pytest.mark.parametrize("change", [{"epochs": 2}, {"batch_size": 8}, {"resize": "crop"}, {"augment": "none"}])
+def test_one_table_does_not_mix_recipes(copy: Swept, ran: list[str], change: dict[str, Any]) -> None:
+    before = digests(copy.out)
+    with pytest.raises(RequestError) as refused:
+        sweep.run(replace(copy.request, **change))
+    (name,) = change
+    assert f"--{name.replace('_', '-')}" in str(refused.value)
+    assert ran == []
+    assert digests(copy.out) == before
+
+
 def test_a_failed_job_is_a_row_with_its_reason_and_is_tried_again(
     copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,11 +44,8 @@ def frozen_pass(
     path = cache / "features" / f"{caching.digest_of(key)}.npy"
     note = path.with_suffix(".json")
     width = int(model.output_shape[-1])
-    if path.exists() and note.exists():
-        kept: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-        recorded = json.loads(note.read_text(encoding="utf-8"))
-        if kept.shape == (len(rows), width) and recorded["sha256"] == caching.sha256_file(path):
-            return kept, float(recorded["seconds"])
+    if (recalled := _recall(path, note, (len(rows), width))) is not None:
+        return recalled
     began = time.perf_counter()
     with caching.whole_file(path) as temporary:
         features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(rows), width))
@@ -64,3 +61,14 @@ def frozen_pass(
     seconds = time.perf_counter() - began
     caching.write_json(note, {"sha256": digest, "seconds": seconds, "key": dict(key)})
     return np.load(path, mmap_mode="r", allow_pickle=False), seconds
+
+
+def _recall(path: Path, note: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float32], float] | None:
+    """Features in the cache and the seconds they took, or None unless both files are whole."""
+    try:
+        kept = np.load(path, mmap_mode="r", allow_pickle=False)
+        recorded = json.loads(note.read_text(encoding="utf-8"))
+        whole = kept.shape == shape and kept.dtype == np.float32 and recorded["sha256"] == caching.sha256_file(path)
+        return (kept, float(recorded["seconds"])) if whole else None
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None

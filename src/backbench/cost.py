@@ -17,11 +17,11 @@ import numpy as np
 
 from backbench.backbones import graph, parse_backbones, scratch
 
-WARM_UPS = 2
+WARM_UPS = 1
 REPEATS = 15
 BATCH_SIZES = (8, 32)
 # No further call of one batch size is started after this long, so that slow networks do not hold up the sweep.
-SECONDS = 4.0
+SECONDS = 2.0
 
 
 @dataclass(frozen=True)

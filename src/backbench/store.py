@@ -65,7 +65,7 @@ def read_run(directory: Path) -> dict[str, Any]:
 def write_cell(directory: Path, finished: Finished) -> None:
     """Store a finished cell: predictions and head first, then the record that makes them count.
 
-    An earlier cell for the same place in the table is forgotten: this one replaces it.
+    An earlier cell for the same place in the table is forgotten, unless it is ok and this one is not.
     """
     cell = finished.cell
     files = {}
@@ -75,11 +75,12 @@ def write_cell(directory: Path, finished: Finished) -> None:
             with whole_file(path) as temporary:
                 np.savez_compressed(temporary, allow_pickle=False, **arrays)
             files[f"{folder}/{path.name}"] = sha256_file(path)
+    write_json(directory / "cells" / f"{cell.cell_id}.json", {"schema": SCHEMA, **asdict(cell), "files": files})
     for earlier in read_cells(directory):
-        if earlier.cell_id != cell.cell_id and _place(earlier) == _place(cell):
+        replaced = cell.status == "ok" or earlier.status != "ok"
+        if replaced and earlier.cell_id != cell.cell_id and _place(earlier) == _place(cell):
             for folder, kind in CELL_FILES:
                 (directory / folder / f"{earlier.cell_id}.{kind}").unlink(missing_ok=True)
-    write_json(directory / "cells" / f"{cell.cell_id}.json", {"schema": SCHEMA, **asdict(cell), "files": files})
 
 
 def read_cells(directory: Path) -> list[Cell]:
@@ -134,7 +135,7 @@ def read_table(directory: Path) -> pd.DataFrame:
 
 def clear(directory: Path) -> None:
     """Remove what earlier sweeps left in a results folder; what is not theirs stays where it is."""
-    if not (directory / "run.json").exists():
+    if not (directory / "run.json").exists() and not read_cells(directory):
         return
     for folder, kind in (*CELL_FILES, ("plots", "png"), ("plots", "svg"), ("logs", "log")):
         for path in (directory / folder).glob(f"*.{kind}"):

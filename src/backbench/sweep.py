@@ -171,7 +171,12 @@ class _Sweep:
 
     def _store(self, finished: Finished) -> None:
         cell = finished.cell
-        store.write_cell(self.directory, finished)
+        try:
+            store.write_cell(self.directory, finished)
+        except ValueError as error:  # a number that JSON does not know must not end the whole sweep
+            row = {name: value for name, value in cell.row.items() if isinstance(value, str | int)}
+            cell = Cell(cell.cell_id, "failed", f"a measured value is not finite: {error}", cell.identity, row)
+            store.write_cell(self.directory, Finished(cell))
         self.done.add(cell.cell_id)
         self.changed = True
         self._count(cell.status, 1)

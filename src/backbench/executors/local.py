@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from backbench.errors import BackbenchError
-from backbench.records import Event, Job
+from backbench.records import Event, Job, Summary
 
 # Lines of a job's log that a failed cell repeats.
 LAST_LINES = 5
@@ -37,6 +37,7 @@ def run(jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1) -> Gen
     context = multiprocessing.get_context("spawn")
     waiting = iter(jobs)
     running: dict[Connection, tuple[int, Any, Path]] = {}
+    heard: set[Connection] = set()  # of these the last word has come
     try:
         while True:
             while len(running) < workers and (ready := next(waiting, None)) is not None:
@@ -53,13 +54,18 @@ def run(jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1) -> Gen
             for ready_end in cast("list[Connection]", wait(list(running))):
                 position, process, log = running[ready_end]
                 try:
-                    yield position, ready_end.recv()
+                    event = ready_end.recv()
                 except (EOFError, OSError):  # the process ended, perhaps in the middle of a message
                     process.join()
                     ready_end.close()
                     del running[ready_end]
-                    if process.exitcode:
+                    if ready_end not in heard:
                         yield position, Broken("failed", _obituary(process.exitcode, log))
+                    heard.discard(ready_end)
+                else:
+                    if isinstance(event, Summary | Broken):
+                        heard.add(ready_end)
+                    yield position, event
     finally:
         for _, process, _ in running.values():
             process.terminate()
