@@ -29,7 +29,7 @@ $(VENV)/bin/pip:
 # Hash-checked pins first, then the project itself on top, without reaching for anything more.
 define install_locked
 	@echo "installing $(1) into $(VENV) (about a minute, once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement requirements/$(2).txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/$(2).txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 endef
