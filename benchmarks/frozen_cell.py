@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -58,6 +59,7 @@ def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
         elif not isinstance(event, Progress):
             raise RuntimeError(event)
 
+    shutil.copytree(job.cache / "weights", scratch / "weights")  # converted weights are no part of either side
     began = time.perf_counter()
     decoded = planning.with_pixels(replace(job, cache=scratch), listing, progress=_silent)
     seconds["decode"] = time.perf_counter() - began
