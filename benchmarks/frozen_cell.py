@@ -113,7 +113,7 @@ def main() -> None:
     ratio = round(cell["cell"] / (floor["decode"] + floor["forward"]), 3)
     result: dict[str, Any] = {
         "what": f"{asked.backbone}, {len(dataset.ids)} images of {dataset.name} at {asked.image_size} px",
-        "device": hardware.device(),
+        "device": hardware.cpu(),
         "repeats": asked.repeats,
         "floor_seconds": floor,
         "cell_seconds": cell,
