@@ -1,4 +1,4 @@
-"""The frozen pass on real scans: computed once, kept, and never believed when damaged."""
+"""The frozen pass on real scans: features computed once and never believed when damaged; activations that are kept."""
 
 from __future__ import annotations
 
@@ -15,20 +15,49 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from backbench import activations
-from backbench.activations import batches
-from backbench.backbones import graph, parse_backbones
+from backbench.activations import Kept, batches, compact, scale_for
+from backbench.augment import view
+from backbench.backbones import graph, parse_backbones, stages
 from backbench.engines import keras_engine
+from backbench.records import Backbone
 
 KEY = {"backbone": "MobileNetV2:alpha=0.35", "weights": "random 0", "image_size": 32}
 
 
+# Values of float16 are this far apart, of the value itself; those below its normal range this far, of the scale.
+ROUNDING, LEAST = 2.0**-11, 2.0**-25
+
+
 @pytest.fixture(scope="module")
-def model() -> keras.Model:
-    """A real backbone with random weights, raw pixels to features."""
+def backbone() -> Backbone:
     (backbone,) = parse_backbones("MobileNetV2:alpha=0.35")
     assert backbone is not None
+    return backbone
+
+
+@pytest.fixture(scope="module")
+def base(backbone: Backbone) -> keras.Model:
+    """A real backbone with random weights."""
     keras.utils.set_random_seed(0)
-    return graph.features_model(backbone, image_size=32, weights=None, cache=Path())
+    return graph.build(backbone, image_size=32, weights=None, cache=Path())
+
+
+@pytest.fixture(scope="module")
+def model(base: keras.Model, backbone: Backbone) -> keras.Model:
+    """Raw pixels to features."""
+    return graph.frozen_part(base, backbone)
+
+
+@pytest.fixture(scope="module")
+def boundaries(base: keras.Model) -> tuple[stages.Boundary, ...]:
+    """Three places to cut it, the deepest first."""
+    return stages.boundaries(base, [16, 8, 4])
+
+
+@pytest.fixture(scope="module")
+def cut(base: keras.Model, backbone: Backbone, boundaries: tuple[stages.Boundary, ...]) -> keras.Model:
+    """Raw pixels to features and to what crosses the three."""
+    return graph.frozen_part(base, backbone, [tensor for boundary in boundaries for tensor in boundary.tensors])
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +142,7 @@ def test_the_batch_size_does_not_change_features(
     monkeypatch: pytest.MonkeyPatch,
     size: int,
 ) -> None:
-    expected = np.concatenate(list(keras_engine.forward(model, batches(pixels, rows))))
+    expected = np.concatenate([features for (features,) in keras_engine.forward(model, batches(pixels, rows))])
     monkeypatch.setattr(activations, "batches", lambda pixels, rows: batches(pixels, rows, size=size))
     found = frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path)
     same(found, expected)
@@ -138,8 +167,23 @@ def test_a_smaller_last_batch_is_padded_for_the_network_and_cut_again(pixels: ND
     recording = Recording()
     found = list(keras_engine.forward(recording, [pixels[:4], pixels[4:8], pixels[8:9]]))
     assert recording.shapes == [4, 4, 4], "one compiled graph serves all batches"
-    assert [len(part) for part in found] == [4, 4, 1]
-    np.testing.assert_allclose(np.concatenate(found)[:, 0], pixels[:9].mean(axis=(1, 2, 3)), rtol=1e-6)
+    assert [[len(output) for output in outputs] for outputs in found] == [[4], [4], [1]]
+    means = np.concatenate([output for (output,) in found])[:, 0]
+    assert means.dtype == np.float32
+    np.testing.assert_allclose(means, pixels[:9].mean(axis=(1, 2, 3)), rtol=1e-6)
+
+
+def test_a_model_of_several_inputs_and_outputs_is_padded_and_cut_in_all_of_them() -> None:
+    first, second = keras.Input((2,)), keras.Input((3,))
+    model = keras.Model([first, second], [first * 2.0, keras.ops.sum(second, axis=1, keepdims=True), second + 1.0])
+    rng = np.random.default_rng(0)
+    parts = [[rng.normal(size=(n, 2)).astype(np.float32), rng.normal(size=(n, 3)).astype(np.float32)] for n in (4, 3)]
+    found = list(keras_engine.forward(model, parts))
+    for (one, other), outputs in zip(parts, found, strict=True):
+        doubled, summed, raised = outputs
+        np.testing.assert_allclose(doubled, 2 * one, rtol=1e-6)
+        np.testing.assert_allclose(summed, other.sum(axis=1, keepdims=True), rtol=1e-5)
+        np.testing.assert_allclose(raised, other + 1, rtol=1e-6)
 
 
 def test_features_are_computed_once_per_key(
@@ -241,3 +285,236 @@ def test_a_pass_that_is_cut_off_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path, progress=stop)
     assert list((tmp_path / "features").iterdir()) == []
+
+
+def keep(
+    boundary: stages.Boundary | tuple[tuple[int, ...], ...],
+    folder: Path,
+    *,
+    items: int = 70,
+    train: NDArray[np.int64] | None = None,
+    views: int = 1,
+) -> Kept:
+    shapes = [t.shape[1:] for t in boundary.tensors] if isinstance(boundary, stages.Boundary) else boundary
+    return Kept(shapes, items=items, train=np.arange(items) if train is None else train, views=views, folder=folder)
+
+
+def close_to_kept(found: NDArray[np.float16], scale: float, expected: NDArray[np.float32]) -> None:
+    """Equal but for the rounding to float16 and, before it, that of another compiled graph."""
+    assert found.dtype == np.float16
+    assert found.shape == expected.shape
+    back = found.astype(np.float64) * scale
+    allowed = ROUNDING * np.abs(expected) + LEAST * scale + 1e-5 * np.abs(expected).max()
+    assert np.all(np.abs(back - expected) <= 1.01 * allowed)
+
+
+def test_room_for_activations_by_hand(tmp_path: Path) -> None:
+    # 7 x 5 x 3 + 2 x 2 x 8 = 137 values of 2 bytes; 10 images, and 3 more versions of 6 of them: 28 of each.
+    shapes = ((7, 5, 3), (2, 2, 8))
+    assert Kept.bytes_for(shapes, items=10, train=6, views=4) == 2 * 137 * 28
+    assert Kept.bytes_for(shapes, items=10, train=6, views=1) == 2 * 137 * 10
+    for views in (1, 4):
+        kept = keep(shapes, tmp_path, items=10, train=np.arange(6), views=views)
+        assert sum(array.nbytes for array in kept.arrays) == Kept.bytes_for(shapes, items=10, train=6, views=views)
+
+
+def test_the_file_of_activations_has_no_name_that_could_outlive_the_process(tmp_path: Path) -> None:
+    kept = keep(((4,),), tmp_path / "activations")
+    kept.write(0, [np.ones((70, 4), np.float32)])
+    assert list((tmp_path / "activations").iterdir()) == []
+    np.testing.assert_array_equal(kept.read(np.arange(70))[0] * kept.scales[0], 1)
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    # The smallest power of two that brings the largest to 128 or less.
+    [(128.0, 1.0), (129.0, 2.0), (300.0, 4.0), (1.0, 2.0**-7), (-300.0, 4.0), (1e-3, 2.0**-16), (0.0, 1.0)],
+)
+def test_scales_are_powers_of_two_that_leave_room_on_both_sides(largest: float, expected: float) -> None:
+    assert scale_for(np.array([[0.0, largest, largest / 3]], np.float32)) == expected
+
+
+def test_activations_come_back_but_for_rounding(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shapes = ((3, 3, 4), (5,))
+    wide = (rng.normal(size=(20, 3, 3, 4)) * np.exp(rng.normal(0, 3, (20, 1, 1, 4)))).astype(np.float32)
+    narrow = (1e-6 * rng.normal(size=(20, 5))).astype(np.float32)
+    kept = keep(shapes, tmp_path, items=20)
+    kept.write(0, [wide[:12], narrow[:12]])
+    kept.write(12, [wide[12:], narrow[12:]])
+    assert kept.scales == [scale_for(wide[:12]), scale_for(narrow[:12])], "one for each tensor, of the first batch"
+    for found, scale, expected in zip(kept.read(np.arange(20)), kept.scales, (wide, narrow), strict=True):
+        error = np.abs(found.astype(np.float64) * scale - expected)
+        assert np.all(error <= ROUNDING * np.abs(expected) + LEAST * scale)
+        assert error.max() > 0, "or nothing was rounded at all"
+
+
+def test_what_float16_can_hold_comes_back_to_the_bit(tmp_path: Path) -> None:
+    values = np.array([[0, 1, -1, 0.5, 3, 1000, -2000, 2.0**-10]], np.float32)
+    kept = keep(((8,),), tmp_path, items=1)
+    kept.write(0, [values])
+    assert kept.scales == [16.0]
+    np.testing.assert_array_equal(kept.read(np.array([0]))[0].astype(np.float32) * 16, values)
+
+
+def test_values_beyond_the_range_of_the_first_batch_are_refused_and_not_cut_off(tmp_path: Path) -> None:
+    kept = keep(((2,),), tmp_path, items=4)
+    kept.write(0, [np.array([[1.0, 128.0]], np.float32)])
+    kept.write(1, [np.array([[0.0, 65504.0], [-65504.0, 0.0]], np.float32)])  # the largest that float16 knows
+    with pytest.raises(FloatingPointError):
+        kept.write(3, [np.array([[0.0, 66000.0]], np.float32)])
+    with pytest.raises(FloatingPointError):
+        compact(np.array([-66000.0], np.float32), 1.0)
+    assert compact(np.array([-66000.0], np.float32), 2.0)[0] == -33000
+    assert compact(np.array([1e-12], np.float32), 1.0)[0] == 0, "what is too small to matter is nought"
+
+
+def test_every_view_of_a_train_item_has_its_own_place(tmp_path: Path) -> None:
+    # Six items, of which 5, 0 and 3 are trained on, in this order: rows 6 to 8 are their view 1, 9 to 11 their view 2.
+    kept = keep(((1,),), tmp_path, items=6, train=np.array([5, 0, 3]), views=3)
+    kept.write(0, [np.arange(12, dtype=np.float32)[:, None]])
+
+    def rows_of(items: list[int], views: list[int] | None = None) -> list[int]:
+        (found,) = kept.read(np.array(items), None if views is None else np.array(views))
+        return (found[:, 0] * kept.scales[0]).astype(int).tolist()
+
+    assert rows_of([0, 1, 2, 3, 4, 5]) == [0, 1, 2, 3, 4, 5]
+    assert rows_of([4, 1, 4]) == [4, 1, 4]
+    assert rows_of([5, 0, 3], [1, 1, 1]) == [6, 7, 8]
+    assert rows_of([5, 0, 3], [2, 2, 2]) == [9, 10, 11]
+    assert rows_of([0, 3, 5, 0, 3], [1, 2, 0, 2, 0]) == [7, 11, 5, 10, 3]
+
+
+def test_one_pass_keeps_what_passes_of_their_own_would_give(
+    base: keras.Model,
+    backbone: Backbone,
+    model: keras.Model,
+    cut: keras.Model,
+    boundaries: tuple[stages.Boundary, ...],
+    pixels: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    tmp_path: Path,
+) -> None:
+    kept = [keep(boundary, tmp_path) for boundary in boundaries]
+    told: list[tuple[int, int]] = []
+    found = frozen_pass(
+        cut, pixels, rows, key=KEY, cache=tmp_path, kept=kept, progress=lambda done, total: told.append((done, total))
+    )
+    assert told == [(32, 70), (64, 70), (70, 70)]
+    same(found, frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path / "alone"))
+    sizes = set()
+    for boundary, activation in zip(boundaries, kept, strict=True):
+        alone = graph.frozen_part(base, backbone, boundary.tensors, pooled=False)
+        expected = np.asarray(alone(pixels, training=False))
+        (read,) = activation.read(np.arange(70))
+        close_to_kept(read, activation.scales[0], expected)
+        assert np.ptp(expected, axis=0).max() > 0.1 * np.abs(expected).max(), "it tells the images apart"
+        sizes.add(read.shape[1:])
+    assert len(sizes) == 3
+
+
+def test_boundaries_of_several_tensors_are_told_apart(
+    base: keras.Model, backbone: Backbone, pixels: NDArray[np.uint8], rows: NDArray[np.int64], tmp_path: Path
+) -> None:
+    """As in NASNet, whose cells read the two before them."""
+    names = ("block_5_add", "block_4_add", "block_2_add")
+    tensors = [base.get_layer(name).output for name in names]
+    several = graph.frozen_part(base, backbone, tensors)
+    shapes = [tensor.shape[1:] for tensor in tensors]
+    pair, single = keep(tuple(shapes[:2]), tmp_path), keep((shapes[2],), tmp_path)
+    frozen_pass(several, pixels, rows, key=KEY, cache=tmp_path, kept=[pair, single])
+    found = [*pair.read(np.arange(70)), *single.read(np.arange(70))]
+    expected = [np.asarray(output) for output in several(pixels, training=False)[1:]]
+    for read, scale, output in zip(found, [*pair.scales, *single.scales], expected, strict=True):
+        close_to_kept(read, scale, output)
+    assert not np.allclose(expected[0], expected[1], rtol=0.1), "the two differ, though they are alike in shape"
+
+
+def test_activations_are_computed_anew_though_the_features_are_in_the_cache(
+    model: keras.Model,
+    cut: keras.Model,
+    boundaries: tuple[stages.Boundary, ...],
+    pixels: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    tmp_path: Path,
+    images_seen: list[int],
+) -> None:
+    before = np.array(frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path))
+    images_seen.clear()
+    kept = [keep(boundary, tmp_path) for boundary in boundaries]
+    found = np.array(frozen_pass(cut, pixels, rows, key=KEY, cache=tmp_path, kept=kept))
+    assert sum(images_seen) == 70
+    same(found, before)
+    assert all(np.abs(activation.read(np.arange(70))[0]).max() > 0 for activation in kept)
+    images_seen.clear()
+    again = frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path)
+    assert images_seen == [], "without any to be kept the features are still recalled"
+    np.testing.assert_array_equal(again, found)
+    files(tmp_path)
+
+
+def cubes() -> keras.Model:
+    """Features, and at a boundary the third power of every pixel."""
+    images = keras.Input((4, 4, 3), dtype="uint8")
+    values = keras.ops.cast(images, "float32")
+    return keras.Model(images, [keras.layers.GlobalAveragePooling2D()(values), values * values * values])
+
+
+def test_activations_that_do_not_fit_end_the_pass_and_leave_nothing_behind(tmp_path: Path) -> None:
+    images = np.ones((70, 4, 4, 3), np.uint8)
+    images[50] = 255  # 16 million, where the first batch has ones
+    kept = keep(((4, 4, 3),), tmp_path)
+    with pytest.raises(FloatingPointError):
+        frozen_pass(cubes(), images, np.arange(70), key=KEY, cache=tmp_path, kept=[kept])
+    assert list((tmp_path / "features").iterdir()) == []
+    images[50] = 6  # 216: within 256 times the first batch
+    frozen_pass(cubes(), images, np.arange(70), key=KEY, cache=tmp_path, kept=[keep(((4, 4, 3),), tmp_path)])
+
+
+@pytest.mark.parametrize("flips", [True, False])
+def test_augmented_views_are_those_of_the_images_and_the_same_whenever_they_are_made(
+    base: keras.Model,
+    backbone: Backbone,
+    cut: keras.Model,
+    boundaries: tuple[stages.Boundary, ...],
+    pixels: NDArray[np.uint8],
+    tmp_path: Path,
+    flips: bool,
+) -> None:
+    rows = np.arange(70)[::-1][:40].copy()  # item i is image 69 - i
+    train = np.array([30, 2, 17, 5, 39])
+    made = []
+    for _ in range(2):
+        kept = [keep(boundary, tmp_path, items=40, train=train, views=3) for boundary in boundaries]
+        frozen_pass(cut, pixels, rows, key=KEY, cache=tmp_path, kept=kept)
+        activations.augmented_pass(cut, pixels, rows, kept=kept, flips=flips)
+        made.append(kept)
+    for boundary, first, second in zip(boundaries, *made, strict=True):
+        alone = graph.frozen_part(base, backbone, boundary.tensors, pooled=False)
+        clean = np.asarray(alone(pixels[rows[train]], training=False))
+        for number in (0, 1, 2):
+            (found,), (again,) = (each.read(train, np.full(5, number)) for each in (first, second))
+            assert found.tobytes() == again.tobytes()
+            images = view(pixels[rows[train]], train, np.full(5, number), flips=flips)
+            expected = np.asarray(alone(images, training=False))
+            close_to_kept(found, first.scales[0], expected)
+            assert np.allclose(expected, clean) == (number == 0)
+        (whole,) = first.read(np.arange(40))
+        (part,) = first.read(train)
+        np.testing.assert_array_equal(whole[train], part)
+
+
+def test_the_pass_over_views_tells_how_far_it_is(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 20, (30, 4, 4, 3), dtype=np.uint8)
+    kept = keep(((4, 4, 3),), tmp_path, items=30, train=np.arange(20), views=3)
+    frozen_pass(cubes(), images, np.arange(30), key=KEY, cache=tmp_path, kept=[kept])
+    told: list[tuple[int, int]] = []
+    activations.augmented_pass(
+        cubes(),
+        images,
+        np.arange(30),
+        kept=[kept],
+        flips=False,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(32, 40), (40, 40)]

@@ -94,6 +94,10 @@ def test_unknown_backbones_are_refused_with_the_nearest_names(
     [
         ("--freeze", "some", "freeze depth 'some'"),
         ("--freeze", "", "freeze depth"),
+        ("--freeze", "all,all-0", "freeze depth 'all-0'"),
+        ("--freeze", "all-1;none", "freeze depth 'all-1;none'"),
+        ("--views", "0", "--views 0"),
+        ("--keep-gb", "-1", "--keep-gb -1"),
         ("--weights", "imagnet", "--weights imagnet is unknown"),
         ("--weights", "", "--weights (empty) is unknown"),
         ("--seeds", "0", "--seeds 0"),
@@ -117,7 +121,16 @@ def test_options_that_mean_nothing_are_refused(here: Path, option: str, value: s
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--seeds", "two"), ("--limit", "many"), ("--resize", "pad"), ("--executor", "moon"), ("--sedes", "2")],
+    [
+        ("--seeds", "two"),
+        ("--limit", "many"),
+        ("--resize", "pad"),
+        ("--augment", "heavy"),
+        ("--keep-gb", "much"),
+        ("--precision", "float16"),
+        ("--executor", "moon"),
+        ("--sedes", "2"),
+    ],
 )
 def test_options_that_cannot_be_read_are_refused(here: Path, option: str, value: str) -> None:
     assert option in refused(option, value)
@@ -369,15 +382,30 @@ def test_backbones_lists_every_row_with_valid_facts(here: Path, monkeypatch: pyt
     for row in rows:
         assert set(row) == {
             "name", "family", "params", "input_size", "min_size", "preprocessing", "imagenet_top1",
-            "imagenet_top1_source", "weights",
+            "imagenet_top1_source", "weights", "stages",
         }  # fmt: skip
         assert 100_000 < row["params"] < 10**9
         assert 32 <= row["min_size"] <= row["input_size"] <= 600
         assert row["imagenet_top1"] is None or 0.35 < row["imagenet_top1"] < 0.9
         assert row["imagenet_top1_source"]
         assert row["weights"].startswith("from storage.googleapis.com")
+        assert len(row["stages"]) >= 3
+        for stage in row["stages"]:
+            assert set(stage) == {"name", "stride", "output_shapes", "params_pct", "flops_pct"}
+        strides = [stage["stride"] for stage in row["stages"]]
+        assert strides == sorted(set(strides))
+        assert strides[-1] == 32
+        for share in ("params_pct", "flops_pct"):
+            assert sum(stage[share] for stage in row["stages"]) == pytest.approx(100, abs=0.05)
     by_name = {row["name"]: row for row in rows}
     assert by_name["VGG16"]["params"] == 14_714_688
+    assert by_name["VGG16"]["stages"][1] == {
+        "name": "block2_conv2",
+        "stride": 2,
+        "output_shapes": [[112, 112, 128]],
+        "params_pct": 1.5,  # 9 x (64 + 128) x 128 kernels and 2 x 128 biases
+        "flops_pct": 18.08,  # 5.55 of 30.69 billion
+    }
     assert "keras-models" not in by_name["NASNetLarge"]["weights"]
     listed = invoke("backbones").stdout.splitlines()
     assert len(listed) == 49

@@ -70,7 +70,7 @@ def ready(cache: Path, **asked: Any) -> list[Job]:
 
     def quiet(_name: str, _done: int, _total: int) -> None: ...
 
-    request = Request(limit=20, weights="none", epochs=1, **asked)
+    request = Request(limit=20, freeze="all", weights="none", epochs=1, **asked)
     listing = planning.listing_for(request, progress=quiet)
     dataset = planning.dataset_for(request, listing, cache=cache, progress=quiet)
     resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import numpy as np
 import pytest
@@ -94,36 +93,116 @@ def test_wilson_interval_mirrors_and_stays_within_0_and_1() -> None:
     assert metrics.wilson_interval(0.3, 50, level=0.99)[0] < low
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 196, 5000])
-def test_the_tie_break_of_the_selection_score_weighs_less_than_half_an_image(n: int) -> None:
-    labels = np.zeros(n, np.int64)
-    surest = one_hot([0] * n, 2)
-    hopeless = surest[:, ::-1]  # all wrong with certainty: the largest loss there is
-    for probabilities, accuracy in ((surest, 1.0), (hopeless, 0.0)):
-        taken = accuracy - metrics.selection_score(probabilities, labels)
-        assert 0 <= taken < 0.5 / n
+def two_classes(margins: list[float]) -> np.ndarray:
+    """Probabilities [n, 2] in which the right class, 0 of each item, is ahead by so many nats."""
+    of_truth = 1 / (1 + np.exp(-np.array(margins)))
+    return np.stack([of_truth, 1 - of_truth], axis=1)
 
 
-def test_one_image_more_outweighs_any_loss_and_equal_counts_go_to_the_lower_loss() -> None:
-    rng = np.random.default_rng(0)
-    labels = np.array([0, 1, 1, 0, 1, 0])
-    candidates = []
-    for hits, confidence in product(range(7), (0.5001, 0.7, 0.99, 1.0)):
-        right = rng.permutation(np.arange(6) < hits)
-        of_truth = np.where(right, confidence, 1 - confidence)
-        probabilities = np.empty((6, 2))
-        probabilities[np.arange(6), labels] = of_truth
-        probabilities[np.arange(6), 1 - labels] = 1 - of_truth
-        candidates.append((hits, metrics.nll(probabilities, labels), metrics.selection_score(probabilities, labels)))
-    for (hits, loss, score), (other_hits, other_loss, other_score) in product(candidates, repeat=2):
-        if hits > other_hits or (hits == other_hits and loss < other_loss):
-            assert score > other_score
+def score(margins: list[float]) -> float:
+    return metrics.selection_score(two_classes(margins), np.zeros(len(margins), np.int64))
+
+
+def tempered(probabilities: np.ndarray, power: float) -> np.ndarray:
+    """The same opinions, held more firmly where the power is above one."""
+    raised = probabilities.astype(np.float64) ** power
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def random_candidate(seed: int, n: int = 50, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    logits = rng.normal(0, 1, (n, classes)) + rng.uniform(0.5, 3) * np.eye(classes)[labels]
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), labels
+
+
+def test_selection_score_of_two_items_at_their_best_temperature() -> None:
+    # One item right by 2a nats, one wrong by a. With u = a / T the loss is least where 2 s(-2u) = s(u), s the logistic
+    # function: with x = exp(u), x^3 = x + 2, so x = 1.5213797. There p = x^2 / (1 + x^2) and q = 1 / (1 + x).
+    x = 1.5213797068
+    assert x**3 == pytest.approx(x + 2)
+    by_hand = math.sqrt(x**2 / (1 + x**2) / (1 + x))
+    for a in (0.3, math.log(x), 2.0, 5.0):
+        assert score([2 * a, -a]) == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_tempered_logs_are_those_of_each_item_at_the_best_temperature() -> None:
+    # The two items from above, in either order: logarithms of p and q.
+    x = 1.5213797068
+    p, q = x**2 / (1 + x**2), 1 / (1 + x)
+    found = metrics.tempered_logs(two_classes([4.0, -2.0]), np.zeros(2, np.int64))
+    np.testing.assert_allclose(found, [math.log(p), math.log(q)], rtol=1e-4)
+    probabilities, labels = random_candidate(3)
+    found = metrics.tempered_logs(probabilities, labels)
+    assert found.shape == labels.shape
+    assert math.exp(found.mean()) == metrics.selection_score(probabilities, labels)
+    np.testing.assert_allclose(metrics.tempered_logs(probabilities[::-1], labels[::-1]), found[::-1], rtol=1e-6)
+
+
+def test_selection_score_of_equal_confidences_is_that_of_the_share_that_is_right() -> None:
+    # The best temperature makes the confidence equal to the accuracy: 2 of 3, then 9 of 10.
+    assert score([1.5, 1.5, -1.5]) == pytest.approx((2 / 3 * 2 / 3 * 1 / 3) ** (1 / 3), rel=1e-6)
+    assert score([4.0] * 9 + [-4.0]) == pytest.approx((0.9**9 * 0.1) ** (1 / 10), rel=1e-6)
+
+
+def test_selection_score_of_a_candidate_that_is_calibrated_is_its_likelihood() -> None:
+    probabilities = two_classes([math.log(3)] * 3 + [-math.log(3)])  # 3 to 1, and right 3 times of 4
+    labels = np.zeros(4, np.int64)
+    assert metrics.selection_score(probabilities, labels) == pytest.approx(
+        math.exp(-metrics.nll(probabilities, labels)), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("power", [0.3, 2.0, 5.0])
+def test_selection_score_does_not_ask_how_sure_a_candidate_is_of_itself(seed: int, power: float) -> None:
+    probabilities, labels = random_candidate(seed)
+    other = tempered(probabilities, power)
+    assert metrics.nll(other, labels) != pytest.approx(metrics.nll(probabilities, labels), rel=5e-3)
+    assert metrics.selection_score(other, labels) == pytest.approx(
+        metrics.selection_score(probabilities, labels), rel=1e-5
+    )
+
+
+def test_selection_score_is_at_least_the_likelihood_and_between_0_and_1() -> None:
+    for seed in range(20):
+        probabilities, labels = random_candidate(seed, n=1 + seed)
+        found = metrics.selection_score(probabilities, labels)
+        assert 0 < found <= 1
+        assert found >= math.exp(-metrics.nll(probabilities, labels)) * (1 - 1e-6)
+
+
+def test_selection_score_of_the_perfect_the_clueless_and_the_hopeless() -> None:
+    labels = np.array([0, 1, 2, 1])
+    assert metrics.selection_score(one_hot([0, 1, 2, 1], 3), labels) == pytest.approx(1.0, abs=1e-9)
+    assert metrics.selection_score(np.full((4, 3), 1 / 3), labels) == pytest.approx(1 / 3)
+    hopeless = metrics.selection_score(one_hot([1, 2, 0, 0], 3), labels)
+    assert 0 < hopeless < 1 / 3, "certain and always wrong is worse than to know nothing"
+
+
+def test_selection_score_looks_at_what_is_known_and_not_only_at_what_is_right() -> None:
+    # The same two of three are right; who doubts where he errs knows more than who is as sure there.
+    assert score([2.0, 2.0, -0.1]) > score([2.0, 2.0, -1.0]) > score([2.0, 2.0, -2.0])
+    # Much too sure but 9 times of 10 right beats calibrated and 7 times of 10 right; by likelihood alone it would not.
+    sure, modest = [9.0] * 9 + [-9.0], [math.log(7 / 3)] * 7 + [-math.log(7 / 3)] * 3
+    labels = np.zeros(10, np.int64)
+    assert metrics.nll(two_classes(sure), labels) > metrics.nll(two_classes(modest), labels)
+    assert score(sure) == pytest.approx((0.9**9 * 0.1) ** (1 / 10), rel=1e-6)
+    assert score(modest) == pytest.approx((0.7**7 * 0.3**3) ** (1 / 10), rel=1e-6)
+    assert score(sure) > score(modest)
+
+
+def test_selection_score_bears_a_probability_of_zero_for_the_right_class() -> None:
+    probabilities = np.array([[1.0, 0.0], [0.9, 0.1], [0.8, 0.2], [1.0, 0.0]], np.float32)
+    found = metrics.selection_score(probabilities, np.array([0, 0, 0, 1]))
+    assert 0 < found < 0.5
 
 
 @pytest.mark.parametrize(
     "metric",
     [
         metrics.accuracy, metrics.top_k_accuracy, metrics.macro_f1, metrics.nll, metrics.ece, metrics.selection_score,
+        metrics.tempered_logs,
     ],
 )  # fmt: skip
 def test_a_metric_of_nothing_raises(metric: object) -> None:

@@ -180,6 +180,49 @@ def test_the_chosen_step_scores_best_on_val_and_its_head_is_the_one_returned(dig
     assert np.mean(on_train == digits.train_labels) == pytest.approx(chosen.train_acc, abs=1 / len(on_train))
 
 
+def test_there_is_a_head_for_every_step_of_the_path(digits: Data, path: ProbePath) -> None:
+    assert len(path.heads) == len(path.steps)
+    assert path.head is path.heads[path.chosen]
+    for step, head in zip(path.steps, path.heads, strict=True):
+        found = head(digits.features, digits.val)
+        assert np.mean(found.argmax(axis=1) == digits.val_labels) == step.val_acc
+        of_truth = found[np.arange(len(found)), digits.val_labels].astype(np.float64)
+        assert -np.log(of_truth).mean() == pytest.approx(step.val_nll, rel=1e-5)
+    norms = [float(np.linalg.norm(head.weights)) for head in path.heads]
+    assert norms == sorted(norms), "the weaker the penalty, the larger the weights"
+
+
+def with_val_accuracies(path: ProbePath, *accuracies: float) -> ProbePath:
+    steps = tuple(replace(step, val_acc=value) for step, value in zip(path.steps, accuracies, strict=False))
+    return ProbePath(steps, path.heads[: len(steps)], chosen=0)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "val", "expected"),
+    [
+        # One standard error of .75 on 196 images is sqrt(.75 x .25 / 196) = .0309: .7191 is the least.
+        ((0.50, 0.71, 0.72, 0.75, 0.74), 196, 2),
+        ((0.50, 0.7190, 0.7192, 0.75, 0.74), 196, 2),
+        # On 12 images it is .125: .625.
+        ((0.50, 0.63, 0.72, 0.75, 0.74), 12, 1),
+        # On a million images only the best will do, the first of two.
+        ((0.50, 0.71, 0.75, 0.75, 0.74), 10**6, 2),
+        # Without a single mistake there is no error to allow for.
+        ((0.90, 0.99, 1.00, 1.00, 1.00), 4, 2),
+        ((0.00, 0.00, 0.00, 0.00, 0.00), 4, 0),
+    ],
+)
+def test_fine_tuning_starts_at_the_strongest_penalty_within_one_standard_error(
+    path: ProbePath, accuracies: tuple[float, ...], val: int, expected: int
+) -> None:
+    assert with_val_accuracies(path, *accuracies).gentle(val) == expected
+
+
+def test_the_gentle_step_is_never_less_regularised_than_the_most_accurate(digits: Data, path: ProbePath) -> None:
+    accuracies = [step.val_acc for step in path.steps]
+    assert 0 < path.gentle(len(digits.val)) <= accuracies.index(max(accuracies))
+
+
 def test_equal_scores_go_to_the_stronger_regularisation(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     strengths = (1.0, 0.1, 0.01, 0.001)
     scores = iter([0.5, 0.7, 0.7, 0.6])

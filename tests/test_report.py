@@ -1,4 +1,4 @@
-"""The page, the pictures and the terminal table: honest, escaped, self-contained, the same every time."""
+"""The page and the pictures: honest, escaped, self-contained, the same every time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 
 from backbench import report
-from backbench.analysis import Recommendation, grouped, recommendation
+from backbench.analysis import Recommendation, recommendation
 from backbench.columns import COLUMN_NAMES
-from backbench.report import notices, page, placement, plots, terminal, unfinished
+from backbench.report import notices, page, placement, plots, unfinished
+from backbench.report.drawing import ROLES
 
 HOSTILE = "</script><script>alert(1)</script>"
 BACKBONES = (("MobileNetV2", 0.82, 0.79, 9.3), ("Xception", 0.80, 0.77, 38.2), ("VGG16", 0.71, 0.69, 92.4))
@@ -181,6 +182,55 @@ def test_badges(table: pd.DataFrame) -> None:
     ]
 
 
+def test_notes_of_finished_cells_are_footnotes() -> None:
+    late, slow = "no learning rate beat the frozen probe on val", "the activations <b>did not fit</b>"
+    html = rendered(
+        frame(
+            cell("A", 0.9, 0.8, 5.0, freeze="all-1", frozen_params_pct=36.4, reason=late),
+            cell("B", 0.8, 0.7, 9.0, freeze="all-1", frozen_params_pct=52.0, reason=f"{slow}; {late}"),
+            cell("B", 0.7, 0.6, 9.0, frozen_params_pct=100.0),
+        )
+    )
+    elements = Elements(html)
+    marks = [str(attributes["href"]) for attributes in elements.tags("a") if "footnote" in str(attributes.get("href"))]
+    assert marks == ["#footnote-1", "#footnote-1", "#footnote-2"]
+    assert [item["id"] for item in elements.tags("li") if "footnote" in str(item.get("id"))] == [
+        "footnote-1",
+        "footnote-2",
+    ]
+    assert elements.words.count(late) == 1
+    assert slow in elements.words
+    assert "all but its last stage frozen, 36% of its parameters" in elements.words
+    assert "completely frozen, " not in elements.words
+    assert "footnote" not in rendered(frame(cell("A", 0.9, 0.8, 5.0))).split("</style>")[1]
+
+
+def test_seeds_show_their_mean_and_range_for_each_depth() -> None:
+    rows = [cell("A", 0.9, test, 5.0, freeze="all-1", seed=seed) for seed, test in enumerate((0.80, 0.82, 0.84))]
+    words = Elements(rendered(frame(*rows, cell("A", 0.7, 0.7, 5.0)))).words
+    assert "mean of 3 seeds, test 80.0–84.0%" in words
+    assert words.count("mean of 3 seeds,") == 1
+    assert "82.0% 80.0–84.0%" in words
+
+
+def test_the_page_has_the_picture_of_the_depths_where_there_are_several(table: pd.DataFrame) -> None:
+    deeper = cell("Xception", 0.7, 0.72, 38.2, freeze="all-1", frozen_params_pct=67.0)
+    html = rendered(pd.concat([table, frame(deeper)], ignore_index=True))
+    assert [str(drawing["aria-label"]).split(".")[0] for drawing in Elements(html).tags("svg")][1] == (
+        "Train and test accuracy of 1 network over the freeze depths"
+    )
+    assert (
+        "By unfreezing, to the trained depth that val ranks highest, Xception loses 5.0 points on test (all to all-1: "
+        "77.0% to 72.0%) and its gap widens from 23.0 to 28.0 points."
+    ) in Elements(html).words
+
+
+def test_protocol_entries_keep_their_names(table: pd.DataFrame) -> None:
+    run = {"protocol": {"version": 2, "gap": "train minus test", "choices": ["val chooses", "test reports"]}}
+    words = Elements(rendered(table, run)).words
+    assert "val chooses test reports version 2 gap train minus test" in words
+
+
 def test_untrusted_text_stays_text(run: dict[str, Any]) -> None:
     table = frame(
         cell(HOSTILE, 0.9, 0.8, 5.0), cell("$\\alpha$ {{ 7 * 7 }}", 0.8, 0.7, 9.0), lost(HOSTILE, "failed", HOSTILE)
@@ -242,7 +292,7 @@ def test_pictures_have_a_text_alternative_and_the_colours_of_the_page(table: pd.
         "Train and test accuracy of 4 candidates in order of rank. MobileNetV2: train 100.0%, test 79.0%; Xception:"
     )
     body = html[html.index("<svg") :]
-    assert not set(re.findall(r"#[0-9a-f]{6}\b", body)) & set(plots.ROLES)
+    assert not set(re.findall(r"#[0-9a-f]{6}\b", body)) & set(ROLES)
     stylesheet = html[: html.index("</style>")]
     for variable in re.findall(r"var\((--[\w-]+)\)", html):
         assert f"{variable}:" in stylesheet or variable in ("--lo", "--hi", "--at")
@@ -378,6 +428,24 @@ def test_build_writes_page_and_pictures(tmp_path: Path, stored: dict[str, Any]) 
     assert "It beats scratch" in words
 
 
+def test_build_asks_val_whether_it_can_tell_the_leader_apart(tmp_path: Path, stored: dict[str, Any]) -> None:
+    # MobileNetV2 and Xception are sure of the same 50 val images, scratch of 5: only scratch is clearly behind
+    for name, correct in (("MobileNetV2-all-0", 50), ("Xception-all-0", 50), ("scratch-none-0", 5)):
+        right = np.where(np.arange(60) < correct, 0.9, 0.1)
+        stored["predictions"][name] |= {
+            "val_ids": np.array([f"val {i}" for i in range(60)]),
+            "val_labels": np.zeros(60, dtype=int),
+            "val_probs": np.column_stack([right, 1 - right]).astype("float32"),
+        }
+    words = Elements(report.build(tmp_path).read_text(encoding="utf-8")).words
+    assert (
+        "Val, with 60 images, is too small to tell 1 of the 2 other candidates from the leader, MobileNetV2: the "
+        "nearest is Xception (selection score 0.800 against 0.820; paired bootstrap over the val images)."
+    ) in words
+    stored["predictions"]["Xception-all-0"]["val_ids"] = np.array(["other"] * 60)
+    assert "too small to tell" not in Elements(report.build(tmp_path).read_text(encoding="utf-8")).words
+
+
 def test_build_reads_what_the_store_wrote(tmp_path: Path, table: pd.DataFrame, run: dict[str, Any]) -> None:
     report.store.write_table(tmp_path, table)
     report.store.write_run(tmp_path, run)
@@ -415,37 +483,3 @@ def test_no_framework_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-# --- the terminal -----------------------------------------------------------------------------------------------------
-
-
-def test_terminal_table_is_aligned_and_fits(table: pd.DataFrame) -> None:
-    for width in (60, 80, 100, 160):
-        lines = terminal.show(table, width=width).splitlines()
-        assert max(map(len, lines)) <= width
-        assert lines[2].index(" 79.0% ") == lines[3].index(" 77.0% ")
-    assert terminal.show(table, width=160).splitlines()[0].split() == [
-        "#", "candidate", "freeze", "test", "95%", "interval", "gap", "train", "val", "score", "params", "GFLOPs", "ms",
-        "images/s", "MiB", "time",
-    ]  # fmt: skip
-    assert terminal.show(table, width=24).splitlines()[0].split() == ["#", "candidate", "test"]
-
-
-def test_terminal_says_what_did_not_finish(table: pd.DataFrame) -> None:
-    more = pd.concat([table, frame(lost("ResNet50", "skipped", "no weights"))], ignore_index=True)
-    assert terminal.show(more, width=80).endswith("\nskipped: ResNet50. no weights\n")
-    assert terminal.show(frame(lost("A", "failed", "boom")), width=80).startswith("No candidate finished.")
-    assert terminal.show(frame(), width=80) == "No cell has been run.\n"
-
-
-def test_terminal_is_not_repainted_by_a_name() -> None:
-    shown = terminal.show(frame(cell("\x1b[2Jevil\r\u202e", 0.9, 0.8, 1.0)), width=80)
-    assert "\x1b" not in shown
-    assert "\u202e" not in shown
-    assert "?[2Jevil" in shown
-
-
-def test_terminal_ranks_as_the_analysis_does(table: pd.DataFrame) -> None:
-    names = [line.split()[1] for line in terminal.show(table, width=100).splitlines()[2:]]
-    assert names == list(grouped(table)["backbone"])

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from backbench import cli, metrics, store, supply, sweep
 from backbench.errors import RequestError, UnavailableError
 from backbench.executors.local import Broken
-from backbench.records import Event, Finished, Job, Request, Weights
+from backbench.records import Event, Finished, Job, Note, Request, Weights
 
 MOBILE = "MobileNetV2:alpha=0.35"
 TIMES = ["latency_ms", "throughput_ips", "peak_mem_mb", "fit_seconds", "wall_seconds"]
@@ -54,7 +54,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def swept(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     out = tmp_path_factory.mktemp("results") / "digits"
     request = Request(
-        backbones=f"{MOBILE},scratch", weights="none", limit=60, image_size=32, epochs=1, out=out, mirrors=False
+        backbones=f"{MOBILE},scratch",
+        freeze="all",
+        weights="none",
+        limit=60,
+        image_size=32,
+        epochs=1,
+        out=out,
+        mirrors=False,
     )
     return Swept(request, sweep.run(request), out)
 
@@ -202,8 +209,10 @@ def test_the_cell_keeps_what_stands_behind_its_numbers(swept: Swept) -> None:
     probe = cells[MOBILE].trace["probe"]
     assert probe["path"][probe["chosen"]]["val_acc"] == cells[MOBILE].row["val_acc"]
     training = cells["scratch"].trace["training"]
-    assert [epoch["epoch"] for epoch in training["curve"]] == [1]
-    assert training["best_epoch"] == 1
+    (trial,) = training["trials"]
+    assert [epoch["epoch"] for epoch in trial["curve"]] == [1]
+    assert trial["curve"][0]["score"] == cells["scratch"].row["selection_score"]
+    assert (training["chosen"], training["best_epoch"]) == (0, 1)
 
 
 def test_running_again_does_nothing_and_says_so(copy: Swept, ran: list[str]) -> None:
@@ -258,6 +267,49 @@ def test_fresh_measures_again_and_each_seed_of_a_random_backbone_is_a_cell(copy:
     assert found.loc[1, "test_nll"] != known["test_nll"], "another seed is another network"
 
 
+def test_a_depth_that_a_backbone_lacks_is_a_skipped_row_with_its_reason(copy: Swept, ran: list[str]) -> None:
+    request = replace(copy.request, freeze="all,all-9")
+    for _ in range(2):
+        outcome = sweep.run(request)
+        assert (outcome.already, outcome.counts) == (2, {"ok": 2, "skipped": 1})
+        assert not outcome.complete
+    assert ran == [], "there is nothing to measure"
+    (skipped,) = copy.table[copy.table["status"] == "skipped"].to_dict("records")
+    assert (skipped["backbone"], skipped["freeze"], skipped["freeze_depth"]) == (MOBILE, "all-9", 0)
+    assert f"{MOBILE} has 5 stages" in skipped["reason"]
+    assert len(copy.table) == 3
+
+
+def test_what_a_job_has_to_say_is_printed(
+    copy: Swept, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def telling(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, _job in jobs:
+            yield position, Note("this takes up to 90 min")
+            yield position, Broken("failed", "and then it broke")
+
+    monkeypatch.setattr(sweep.local, "run", telling)
+    sweep.run(replace(copy.request, backbones=MOBILE, freeze="none"))
+    printed = capsys.readouterr().out
+    assert printed.index("this takes up to 90 min") < printed.index("and then it broke")
+
+
+def test_depths_are_added_to_what_is_there(copy: Swept, ran: list[str]) -> None:
+    known = copy.row(MOBILE)
+    again = sweep.run(replace(copy.request, backbones=MOBILE, freeze="all,all-1"))
+    assert (again.already, again.counts) == (1, {"ok": 2})
+    assert ran == [f"{MOBILE} (random weights)"]
+    rows = copy.table[copy.table["backbone"] == MOBILE].set_index("freeze")
+    assert rows["freeze_depth"].to_dict() == {"all": 5, "all-1": 4}
+    assert rows.loc["all", "cell_id"] == known["cell_id"], "it was not measured again"
+    for freeze, row in rows.iterrows():
+        stored = store.read_predictions(copy.out, row["cell_id"])
+        assert row["test_acc"] == metrics.accuracy(stored["test_probs"], stored["test_labels"]), freeze
+    files = digests(copy.out)
+    assert f"heads/{rows.loc['all', 'cell_id']}.npz" in files
+    assert f"heads/{rows.loc['all-1', 'cell_id']}.npz" not in files, "its head stands on features of its own"
+
+
 def test_more_backbones_are_added_to_what_is_there(copy: Swept, ran: list[str]) -> None:
     again = sweep.run(replace(copy.request, seeds=2, backbones="scratch"))
     assert (again.already, again.counts) == (1, {"ok": 2})
@@ -281,7 +333,9 @@ def test_results_of_other_data_are_not_touched(copy: Swept, ran: list[str], tmp_
     assert digests(copy.out) == before
 
 
-@pytest.mark.parametrize("change", [{"epochs": 2}, {"batch_size": 8}, {"resize": "crop"}, {"augment": "none"}])
+@pytest.mark.parametrize(
+    "change", [{"epochs": 2}, {"batch_size": 8}, {"resize": "crop"}, {"augment": "none"}, {"views": 2}]
+)
 def test_one_table_does_not_mix_recipes(copy: Swept, ran: list[str], change: dict[str, Any]) -> None:
     before = digests(copy.out)
     with pytest.raises(RequestError) as refused:
@@ -365,7 +419,8 @@ def test_weights_that_cannot_be_had_are_a_skipped_cell_and_exit_code_3(
         raise UnavailableError(f"no weights for {backbone.name}: every source is down; fetch them elsewhere")
 
     monkeypatch.setattr(supply, "find_weights", unreachable)
-    asked = ["sweep", "--backbones", f"{MOBILE},scratch", "--limit", "60", "--image-size", "32", "--epochs", "1"]
+    asked = ["sweep", "--backbones", f"{MOBILE},scratch", "--freeze", "all", "--limit", "60", "--image-size", "32"]
+    asked += ["--epochs", "1"]
     found = CliRunner().invoke(cli.main, [*asked, "--out", str(copy.out)], catch_exceptions=False)
     assert found.exit_code == 3
     assert "1 skipped" in found.stderr
@@ -387,7 +442,7 @@ def test_what_was_measured_still_counts_when_its_weights_cannot_be_had_any_more(
 ) -> None:
     shutil.copytree(shared_weights, tmp_path / "keras/models")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    request = Request(backbones=MOBILE, limit=20, image_size=32, mirrors=False, out=tmp_path / "out")
+    request = Request(backbones=MOBILE, freeze="all", limit=20, image_size=32, mirrors=False, out=tmp_path / "out")
     assert sweep.run(request).counts == {"ok": 1}
     before = digests(tmp_path / "out")
 
@@ -413,9 +468,15 @@ def test_nothing_at_hand_and_no_network_is_said_within_the_sweep(
     monkeypatch.setattr(weights, "download", refuse)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     request = Request(backbones="VGG16,Xception", limit=20, image_size=71, mirrors=False, out=tmp_path / "out")
-    assert sweep.run(request).counts == {"skipped": 2}
+    assert sweep.run(request).counts == {"skipped": 4}
     table = store.read_table(tmp_path / "out")
-    assert table["status"].tolist() == ["skipped", "skipped"]
+    assert table["status"].tolist() == ["skipped"] * 4
+    assert sorted(zip(table["backbone"], table["freeze"], strict=True)) == [
+        ("VGG16", "all"),
+        ("VGG16", "all-1"),
+        ("Xception", "all"),
+        ("Xception", "all-1"),
+    ]
     for row in table.to_dict("records"):
         assert row["backbone"] in row["reason"]
         assert "backbench fetch" in row["reason"], "what to do about it"
@@ -437,7 +498,9 @@ def test_pretrained_features_beat_random_ones_by_far_on_photos(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     dataset = photos(tmp_path / "fruit", grocery)
     out = tmp_path / "out"
-    request = Request(dataset=str(dataset), backbones=MOBILE, weights="imagenet,none", image_size=96, out=out)
+    request = Request(
+        dataset=str(dataset), backbones=MOBILE, freeze="all", weights="imagenet,none", image_size=96, out=out
+    )
     assert sweep.run(request).counts == {"ok": 2}
     assert ran == [MOBILE, f"{MOBILE} (random weights)"]
     table = store.read_table(out).set_index("weights")

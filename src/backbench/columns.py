@@ -27,7 +27,7 @@ COLUMNS = (
     Column("frozen_params_pct", "Float64", "share of the backbone's parameters that is frozen, percent"),
     Column("seed", "Int64", "seed of what is random in the cell"),
     Column("status", "string", "ok, failed, skipped or pruned"),
-    Column("reason", "string", "why the cell is not ok"),
+    Column("reason", "string", "why the cell is not ok, or a note on one that is"),
     Column("train_acc", "Float64", "top-1 accuracy on train after training, inference mode, no augmentation, 0..1"),
     Column("val_acc", "Float64", "top-1 accuracy on val, 0..1"),
     Column("test_acc", "Float64", "top-1 accuracy on test, 0..1"),

@@ -32,10 +32,10 @@ class Speed:
     throughput_ips: float
 
 
-def deployed(features: keras.Model, classes: int) -> keras.Model:
-    """The model as it would be used: raw images to class probabilities, with a dense head on `features`."""
-    probabilities = keras.layers.Dense(classes, activation="softmax")(features.output)
-    return keras.Model(features.input, probabilities)
+def deployed(body: keras.Model, classes: int | None = None) -> keras.Model:
+    """The model as it would be used: raw images to class probabilities, with a dense head where `body` has none."""
+    logits = body.output if classes is None else keras.layers.Dense(classes)(body.output)
+    return keras.Model(body.input, keras.layers.Softmax()(logits))
 
 
 def speed(model: keras.Model, *, progress: Callable[[int, int], None] | None = None) -> Speed:
@@ -98,7 +98,7 @@ def _main(asked: str) -> None:
     wish = json.loads(asked)
     (backbone,) = parse_backbones(wish["backbone"])
     if backbone is None:
-        model = scratch.build(image_size=wish["image_size"], classes=wish["classes"])
+        model = deployed(scratch.build(image_size=wish["image_size"], classes=wish["classes"]))
     else:
         features = graph.features_model(backbone, image_size=wish["image_size"], weights=None, cache=Path())
         model = deployed(features, wish["classes"])

@@ -1,26 +1,44 @@
-"""Gradient training: every choice on val, the best epoch restored, the curve kept."""
+"""Gradient training: several learning rates race, every choice is made on val, the best epoch is restored."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from backbench import metrics
-from backbench.activations import batches
-from backbench.augment import light
+from backbench.activations import INFERENCE_BATCH
 from backbench.engines import keras_engine
+from backbench.inputs import Arrays, Items, Source
 
-LEARNING_RATE = 1e-3
+# Of fine-tuning; the first leads, the others race against it. A network that starts at random has the one below.
+RATES = (1e-4, 1e-3, 1e-5)
+RATE_FROM_SCRATCH = 1e-3
+
 WEIGHT_DECAY = 1e-4
+
+# Label smoothing. A network that knows train by heart has next to no loss left, and Adam makes full steps of what noise
+# remains in the gradient; smoothed labels leave it something to learn.
+SMOOTHING = 0.1
+
 WARM_UP = 0.1
-# Epochs without a better one on val before training stops, as a share of all epochs.
-PATIENCE = 0.2
+
+# Epochs without a better one on val before a trial stops: a share of all epochs, and at least how many.
+PATIENCE, LEAST_PATIENCE = 0.2, 3
+
+# From this epoch on a trial ends that has never been as good as the leading one had been by then.
+RACE_FROM = 2
+
+# Batches that are made ahead of the one that is trained on.
+AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -28,132 +46,182 @@ class Epoch:
     """One point of the learning curve; the training loss is the running mean of the epoch, for looking at only."""
 
     epoch: int
-    loss: float
+    loss: float | None
     val_acc: float
     val_nll: float
     score: float
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What training led to: the curve and the epoch that was kept."""
+class Trial:
+    """One learning rate: its curve and why it ended."""
 
+    rate: float
     curve: tuple[Epoch, ...]
-    best_epoch: int
+    ended: str
+
+    def best_by(self, epoch: int) -> float:
+        """The highest score of the first `epoch` epochs."""
+        return max((point.score for point in self.curve[:epoch]), default=-math.inf)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training led to: the score at its start, all trials, which was kept, and the epoch of its weights."""
+
+    start: Epoch
+    trials: tuple[Trial, ...]
+    chosen: int
+    best: Epoch
 
     def trace(self) -> dict[str, Any]:
         """The same as JSON-able content."""
-        return {"curve": [asdict(epoch) for epoch in self.curve], "best_epoch": self.best_epoch}
-
-
-class Shuffled(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
-    """Training batches, augmented if asked, from memory-mapped pixels, in a new order every epoch."""
-
-    def __init__(
-        self,
-        pixels: NDArray[np.uint8],
-        rows: NDArray[np.int64],
-        labels: NDArray[np.int64],
-        *,
-        batch_size: int,
-        augment: str,
-        flips: bool,
-        rng: np.random.Generator,
-    ) -> None:
-        super().__init__()
-        self.pixels, self.rows, self.labels = pixels, rows, labels
-        self.batch_size, self.augment, self.flips, self.rng = batch_size, augment, flips, rng
-        self.order = rng.permutation(len(rows))
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.rows) / self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        images = self.pixels[self.rows[chosen]]
-        if self.augment == "light":
-            images = light(images, flips=self.flips, rng=self.rng)
-        return images, self.labels[chosen]
-
-    def on_epoch_end(self) -> None:
-        """Called by Keras: shuffle anew."""
-        self.order = self.rng.permutation(len(self.rows))
-
-
-class _KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Scores val after every epoch, keeps the best weights and stops when they no longer improve."""
-
-    def __init__(
-        self,
-        score: Callable[[], tuple[float, float, float]],
-        *,
-        patience: int,
-        progress: Callable[[int], None] | None,
-    ) -> None:
-        super().__init__()
-        self.score, self.patience, self.progress = score, patience, progress
-        self.curve: list[Epoch] = []
-        self.best: list[NDArray[Any]] = []
-        self.best_epoch = -1
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        loss = float((logs or {}).get("loss", np.nan))
-        if not np.isfinite(loss):
-            self.model.stop_training = True
-            return
-        val_acc, val_nll, score = self.score()
-        if not np.isfinite(score):
-            self.model.stop_training = True
-            return
-        if self.best_epoch < 0 or score > self.curve[self.best_epoch].score:
-            self.best, self.best_epoch = self.model.get_weights(), len(self.curve)
-        self.curve.append(Epoch(epoch + 1, loss, val_acc, val_nll, score))
-        if len(self.curve) - 1 - self.best_epoch >= self.patience:
-            self.model.stop_training = True
-        if self.progress:
-            self.progress(epoch + 1)
+        return {
+            "start": asdict(self.start),
+            "trials": [
+                {"rate": trial.rate, "curve": [asdict(point) for point in trial.curve], "ended": trial.ended}
+                for trial in self.trials
+            ],
+            "chosen": self.chosen,
+            "best_epoch": self.best.epoch,
+        }
 
 
 def train(
     model: keras.Model,
-    training: Shuffled,
+    source: Source,
+    labels: NDArray[np.int64],
     *,
-    pixels: NDArray[np.uint8],
-    val_rows: NDArray[np.int64],
-    val_labels: NDArray[np.int64],
+    train: Items,
+    val: Items,
     epochs: int,
-    progress: Callable[[int], None] | None = None,
+    batch_size: int,
+    rates: Sequence[float],
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
-    """Train in place with AdamW, warm-up and cosine; the model ends with the weights of its best epoch on val.
+    """Train a model that gives logits, in place, with AdamW, warm-up and cosine; it ends with the best weights on val.
 
-    Raises FloatingPointError when the loss diverges before the first epoch is over.
+    labels [n] of all items of the dataset, `train` and `val` positions of items; every rate starts at the model's
+    present weights and sees the same batches. Raises FloatingPointError when every rate diverges before its first
+    epoch is over.
     """
-    steps = epochs * len(training)
-    warm_up = max(1, round(WARM_UP * steps))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, decay_steps=max(1, steps - warm_up), warmup_target=LEARNING_RATE, warmup_steps=warm_up
-    )
     model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
+        optimizer=keras.optimizers.AdamW(rates[0], weight_decay=WEIGHT_DECAY),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING),
     )
-
-    def score() -> tuple[float, float, float]:
-        found = predict(model, pixels, val_rows)
-        return (
-            metrics.accuracy(found, val_labels),
-            metrics.nll(found, val_labels),
-            metrics.selection_score(found, val_labels),
+    model.optimizer.build(model.trainable_variables)
+    beginning = model.get_weights()
+    start = Epoch(0, None, *_scores(model, source, labels, val))
+    trials: list[Trial] = []
+    chosen, best_weights = -1, beginning
+    for position, rate in enumerate(rates):
+        model.set_weights(beginning)
+        for variable in model.optimizer.variables:
+            variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+        trial, weights = _trial(
+            model,
+            source,
+            labels,
+            train=train,
+            val=val,
+            epochs=epochs,
+            batch_size=batch_size,
+            rate=rate,
+            rng=np.random.default_rng(seed),
+            rival=trials[chosen] if chosen >= 0 else None,
+            progress=lambda done, position=position: (
+                progress and progress(position * epochs + done, len(rates) * epochs)
+            ),  # type: ignore[misc]
         )
+        trials.append(trial)
+        if weights and (chosen < 0 or trial.best_by(epochs) > trials[chosen].best_by(epochs)):
+            chosen, best_weights = position, weights
+    if chosen < 0:
+        raise FloatingPointError("the loss was not finite in the first epoch at any learning rate: training diverged")
+    model.set_weights(best_weights)
+    best = max(trials[chosen].curve, key=lambda point: point.score)  # the first, should there be two
+    return Trained(start, tuple(trials), chosen, best)
 
-    keeper = _KeepBest(score, patience=max(3, round(PATIENCE * epochs)), progress=progress)
-    model.fit(training, epochs=epochs, verbose=0, callbacks=[keeper])
-    if keeper.best_epoch < 0:
-        raise FloatingPointError("the loss was not finite in the first epoch: training diverged")
-    model.set_weights(keeper.best)
-    return Trained(tuple(keeper.curve), keeper.curve[keeper.best_epoch].epoch)
+
+def _trial(
+    model: keras.Model,
+    source: Source,
+    labels: NDArray[np.int64],
+    *,
+    train: Items,
+    val: Items,
+    epochs: int,
+    batch_size: int,
+    rate: float,
+    rng: np.random.Generator,
+    rival: Trial | None,
+    progress: Callable[[int], None],
+) -> tuple[Trial, list[NDArray[Any]] | None]:
+    """One learning rate until it stops getting better, diverges or falls behind; and the weights of its best epoch."""
+    patience = max(LEAST_PATIENCE, round(PATIENCE * epochs))
+    steps = math.ceil(len(train) / batch_size)
+    one_hot = np.eye(model.output_shape[-1], dtype=np.float32)
+    curve: list[Epoch] = []
+    kept: list[NDArray[Any]] | None = None
+    best = -1
+    for epoch in range(1, epochs + 1):
+        model.reset_metrics()
+        loss = math.nan
+        for step, (items, inputs) in enumerate(_batches(source, rng.permutation(train), batch_size, rng)):
+            model.optimizer.learning_rate = schedule(rate, (epoch - 1) * steps + step, epochs * steps)
+            loss = float(model.train_on_batch(inputs if len(inputs) > 1 else inputs[0], one_hot[labels[items]]))
+        val_acc, val_nll, score = _scores(model, source, labels, val) if math.isfinite(loss) else (math.nan,) * 3
+        if not (math.isfinite(loss) and math.isfinite(score)):
+            return Trial(rate, tuple(curve), "diverged"), kept
+        if not curve or score > curve[best].score:
+            kept, best = model.get_weights(), len(curve)
+        curve.append(Epoch(epoch, loss, val_acc, val_nll, score))
+        progress(epoch)
+        if epoch == epochs:
+            break
+        if len(curve) - 1 - best >= patience:
+            return Trial(rate, tuple(curve), "no longer better"), kept
+        if rival and epoch >= RACE_FROM and curve[best].score < rival.best_by(epoch):
+            return Trial(rate, tuple(curve), "behind"), kept
+    return Trial(rate, tuple(curve), "all epochs"), kept
 
 
-def predict(model: keras.Model, pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Class probabilities [n, C] of `pixels[rows]` in inference mode, without augmentation."""
-    return np.concatenate(list(keras_engine.forward(model, batches(pixels, rows))))
+def schedule(rate: float, step: int, steps: int) -> float:
+    """Learning rate of a step (from 0) of `steps`: linear warm-up over a tenth of them, then a cosine to zero."""
+    warm_up = max(1, round(WARM_UP * steps))
+    if step < warm_up:
+        return rate * (step + 1) / warm_up
+    return rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def predict(model: keras.Model, source: Source, items: Items) -> NDArray[np.float32]:
+    """Class probabilities [n, C] of items in inference mode, without augmentation."""
+    parts = (source.clean(items[start : start + INFERENCE_BATCH]) for start in range(0, len(items), INFERENCE_BATCH))
+    logits = np.concatenate([output for (output,) in keras_engine.forward(model, parts)])
+    probabilities: NDArray[np.float32] = softmax(logits, axis=1).astype(np.float32)
+    return probabilities
+
+
+def _scores(model: keras.Model, source: Source, labels: NDArray[np.int64], items: Items) -> tuple[float, float, float]:
+    found = predict(model, source, items)
+    if not np.isfinite(found).all():
+        return math.nan, math.nan, math.nan
+    truth = labels[items]
+    return metrics.accuracy(found, truth), metrics.nll(found, truth), metrics.selection_score(found, truth)
+
+
+def _batches(source: Source, order: Items, size: int, rng: np.random.Generator) -> Iterator[tuple[Items, Arrays]]:
+    """Items in the given order with their inputs, a batch at a time; some are made ahead, in a second thread."""
+    parts = (order[start : start + size] for start in range(0, len(order), size))
+    if not source.threaded:
+        yield from ((part, source.training(part, rng)) for part in parts)
+        return
+    pending: deque[tuple[Items, Future[Arrays]]] = deque()
+    with ThreadPoolExecutor(1) as pool:  # one thread: batches are made in their order, so that the draws are the same
+        for part in parts:
+            pending.append((part, pool.submit(source.training, part, rng)))
+            if len(pending) > AHEAD:
+                items, inputs = pending.popleft()
+                yield items, inputs.result()
+        yield from ((items, inputs.result()) for items, inputs in pending)

@@ -3,73 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import cost, finetune, hardware, metrics
-from backbench.activations import frozen_pass
-from backbench.backbones import graph, scratch
+from backbench import cost, finetune, tails
+from backbench.activations import INFERENCE_BATCH, Kept, augmented_pass, frozen_pass, scale_for
+from backbench.backbones import graph, scratch, stages
 from backbench.backbones.flops import flops
 from backbench.backbones.graph import plain_keras
-from backbench.cells import Plan, empty_row, plan
-from backbench.probe import Head, fit_path
-from backbench.records import PROTOCOL_VERSION, SPLITS, Backbone, Cell, Event, Finished, Job, Progress, Summary
+from backbench.backbones.stage_table import stages_of
+from backbench.cells import Plan, augment_of, plan
+from backbench.clock import Clock, Emit
+from backbench.engines import keras_engine
+from backbench.facts import device, environment, failed, finished
+from backbench.inputs import FromKept, FromPixels, FromPrefix, Source
+from backbench.probe import ProbePath, fit_path
+from backbench.records import PROTOCOL_VERSION, SPLITS, Backbone, Job, Note, Summary
 
-Emit = Callable[[Event], None]
+SHARED = ("building", "frozen pass", "augmented views", "probe")
+COST = ("timing", "memory")
 
-COST_PHASES = ("timing", "memory")
-
-
-class _Clock:
-    """Seconds of each phase, and where the job is, told to whoever listens."""
-
-    def __init__(self, emit: Emit) -> None:
-        self.emit = emit
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        self.emit(Progress(name, 0, 1))
-        began = time.perf_counter()
-        try:
-            yield lambda done, total: self.emit(Progress(name, done, total))
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-            self.emit(Progress(name, 1, 1))
-
-    def spent(self, *phases: str) -> float:
-        """Seconds in these phases so far."""
-        return sum(self.seconds.get(name, 0.0) for name in phases)
-
-
-def device() -> str:
-    """Name of the processor that the backend computes on."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow
-
-        for found in tensorflow.config.list_physical_devices("GPU"):
-            return str(tensorflow.config.experimental.get_device_details(found).get("device_name", found.name))
-    elif backend == "jax":
-        import jax
-
-        if jax.devices()[0].platform != "cpu":
-            return str(jax.devices()[0].device_kind)
-    elif backend == "torch":
-        import torch
-
-        if torch.cuda.is_available():
-            return str(torch.cuda.get_device_name())
-    return hardware.cpu()
+# Of the free disk, so that the sweep's other files and the user's own still find room.
+SHARE_OF_DISK = 0.8
 
 
 def run(job: Job, emit: Emit) -> None:
@@ -77,62 +39,198 @@ def run(job: Job, emit: Emit) -> None:
 
     Whatever goes wrong is raised: UnavailableError for what cannot be had here, anything else is a failure.
     """
-    plain_keras()
-    wanted = [cell for cell in plan(job) if job.wanted is None or cell.cell_id in job.wanted]
-    clock = _Clock(emit)
+    plain_keras(job.precision)
+    wanted = [cell for cell in plan(job) if not cell.impossible and (job.wanted is None or cell.cell_id in job.wanted)]
+    clock = Clock(emit)
     if job.backbone is None:
         _scratch_cells(job, wanted, clock)
+    elif job.pretrained:
+        _backbone_cells(job, job.backbone, wanted, clock)
     else:
-        _frozen_cells(job, job.backbone, wanted, clock)
-    emit(Summary(job.label, dict(clock.seconds), _environment()))
+        for seed in dict.fromkeys(cell.seed for cell in wanted):
+            _backbone_cells(job, job.backbone, [cell for cell in wanted if cell.seed == seed], clock)
+    emit(Summary(job.label, dict(clock.seconds), environment()))
 
 
-def _frozen_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: _Clock) -> None:
-    """Fully frozen: one pass, then the probe; with random weights once per seed."""
-    data, pixels = job.dataset, job.images()
-    columns: dict[str, Any] = {}
-    own = ("building", "frozen pass", "probe")
+@dataclass(frozen=True)
+class _Network:
+    """A built backbone after its frozen pass: what all its cells share."""
+
+    backbone: Backbone
+    base: keras.Model
+    weights: list[NDArray[Any]]
+    boundaries: dict[int, stages.Boundary]  # by the number of frozen stages
+    kept: dict[int, Kept]
+    features: NDArray[np.float32]
+    path: ProbePath
+    start: tails.Start
+
+
+def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> None:
+    """One pass for all depths, then the probe, then the fine-tuned cells, which start from it."""
+    before, before_cost = clock.spent(*SHARED), clock.spent(*COST)
+    network = _network(job, backbone, wanted, clock)
+    columns = _cost_columns(
+        job, cost.deployed(graph.frozen_part(network.base, backbone), len(job.dataset.class_names)), clock
+    )
+    shared = (clock.spent(*SHARED) - before + clock.spent(*COST) - before_cost) / len(wanted)
+    probed = {"path": [asdict(step) for step in network.path.steps], "chosen": network.path.chosen}
     for cell in wanted:
-        before = clock.spent(*own)
-        keras.utils.set_random_seed(cell.seed)
-        with clock.phase("building"):
-            model = graph.features_model(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
-        before_pass = clock.spent("frozen pass")
-        with clock.phase("frozen pass") as report:
-            features, passed = frozen_pass(
-                model, pixels, data.rows, key=_features_key(job, backbone, cell), cache=job.cache, progress=report
-            )
-        clock.seconds["frozen pass"] = before_pass + passed  # what it took, should the cache have had it
         began = time.perf_counter()
-        with clock.phase("probe") as report:
-            path = fit_path(
-                features,
+        try:
+            if cell.frozen == cell.stages:
+                head, data = network.path.head, job.dataset
+                found = {name: head(network.features, data.indices(name)) for name in SPLITS}
+                row = columns | {
+                    "trainable_params": head.weights.size + head.bias.size,
+                    "fit_seconds": clock.seconds["probe"],
+                    "wall_seconds": shared + time.perf_counter() - began,
+                }
+                clock.emit(finished(job, cell, found, row=row, trace={"probe": probed}, head=head))
+            else:
+                _fine_tuned(job, network, cell, columns, shared, clock)
+        except FloatingPointError as error:
+            clock.emit(failed(job, cell, error))
+
+
+def _network(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> _Network:
+    data, pixels = job.dataset, job.images()
+    with clock.phase("building"):
+        keras.utils.set_random_seed(wanted[0].seed)
+        base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
+        depths = sorted({cell.frozen for cell in wanted if 0 < cell.frozen < cell.stages}, reverse=True)
+        strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
+        boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
+        kept = _room_for(job, boundaries)
+        tensors = [tensor for depth in kept for tensor in boundaries[depth].tensors]
+        model = graph.frozen_part(base, backbone, tensors)
+    before = clock.spent("frozen pass")
+    with clock.phase("frozen pass") as report:
+        key = _features_key(job, backbone, wanted[0])
+        features, passed = frozen_pass(
+            model, pixels, data.rows, key=key, cache=job.cache, kept=list(kept.values()), progress=report
+        )
+    clock.seconds["frozen pass"] = before + passed  # what it took, should the cache have had it
+    if kept and next(iter(kept.values())).views > 1:
+        with clock.phase("augmented views") as report:
+            augmented_pass(model, pixels, data.rows, kept=list(kept.values()), flips=data.flips, progress=report)
+    with clock.phase("probe") as report:
+        path = fit_path(
+            features,
+            data.labels,
+            train=data.indices("train"),
+            val=data.indices("val"),
+            classes=len(data.class_names),
+            scratch=job.cache,
+            progress=report,
+        )
+    head = path.heads[path.gentle(len(data.indices("val")))]
+    start = tails.start_from(head, features, data.indices("train"))
+    return _Network(backbone, base, base.get_weights(), boundaries, kept, features, path, start)
+
+
+def _room_for(job: Job, boundaries: dict[int, stages.Boundary]) -> dict[int, Kept]:
+    """Files for the boundaries that fit into what may be used of the disk, the smallest first."""
+    data = job.dataset
+    room = min(job.keep_bytes, int(SHARE_OF_DISK * shutil.disk_usage(job.cache).free))
+    kept: dict[int, Kept] = {}
+    views = _views(job)
+    train = data.indices("train")
+    for depth, boundary in boundaries.items():  # deepest first: these are the smallest
+        shapes = [tuple(int(side) for side in tensor.shape[1:]) for tensor in boundary.tensors]
+        needed = Kept.bytes_for(shapes, items=len(data.ids), train=len(train), views=views)
+        if needed <= room:
+            room -= needed
+            kept[depth] = Kept(shapes, items=len(data.ids), train=train, views=views, folder=job.cache / "activations")
+    return kept
+
+
+def _views(job: Job) -> int:
+    return job.views if augment_of(job, 1) != "none" else 1
+
+
+def _source(job: Job, network: _Network, cell: Plan) -> tuple[Source, list[float]]:
+    """What the trained part of a cell reads, and the scales of its inputs."""
+    data, pixels = job.dataset, job.images()
+    if cell.frozen == 0:
+        augment = augment_of(job, 0) != "none"
+        return FromPixels(pixels, data.rows, augment=augment, flips=data.flips), []
+    if cell.frozen in network.kept:
+        kept = network.kept[cell.frozen]
+        return FromKept(kept), kept.scales
+    prefix = graph.frozen_part(network.base, network.backbone, network.boundaries[cell.frozen].tensors, pooled=False)
+    first = next(keras_engine.forward(prefix, [pixels[data.rows[:INFERENCE_BATCH]]]))
+    scales = [scale_for(tensor) for tensor in first]
+    return FromPrefix(prefix, pixels, data.rows, scales=scales, views=_views(job), flips=data.flips), scales
+
+
+def _fine_tuned(job: Job, network: _Network, cell: Plan, columns: dict[str, Any], shared: float, clock: Clock) -> None:
+    """Train what is not frozen, from the probe's solution, then leave the network as it was."""
+    data, backbone = job.dataset, network.backbone
+    before = clock.spent("fine-tuning", "evaluation")
+    began = time.perf_counter()
+    keras.utils.set_random_seed(cell.seed)
+    try:
+        with clock.phase("fine-tuning") as report:
+            source, scales = _source(job, network, cell)
+            if cell.frozen == 0:
+                clock.emit(Note(_estimate(job, cell, clock)))
+                model = tails.whole(network.base, backbone, network.start, pretrained=job.pretrained)
+            else:
+                boundary = network.boundaries[cell.frozen]
+                model = tails.tail(network.base, boundary, scales, network.start, pretrained=job.pretrained)
+            trained = finetune.train(
+                model,
+                source,
                 data.labels,
                 train=data.indices("train"),
                 val=data.indices("val"),
-                classes=len(data.class_names),
-                scratch=job.cache,
+                epochs=job.epochs,
+                batch_size=job.batch_size,
+                rates=finetune.RATES,
+                seed=cell.seed,
                 progress=report,
             )
-            found = {name: path.head(features, data.indices(name)) for name in SPLITS}
         fit_seconds = time.perf_counter() - began
-        columns = columns or _cost_columns(job, cost.deployed(model, len(data.class_names)), clock)
-        row = columns | {
-            "freeze_depth": 1,
-            "stages": 1,
-            "frozen_params_pct": 100.0,
-            "trainable_params": path.head.weights.size + path.head.bias.size,
-            "fit_seconds": fit_seconds,
-            "wall_seconds": clock.spent(*own) - before + clock.spent(*COST_PHASES) / len(wanted),
-        }
-        trace = {"probe": {"path": [asdict(step) for step in path.steps], "chosen": path.chosen}}
-        clock.emit(_finished(job, cell, found, row=row, trace=trace, head=path.head))
+        with clock.phase("evaluation"):
+            found = {name: finetune.predict(model, source, data.indices(name)) for name in SPLITS}
+    finally:
+        network.base.set_weights(network.weights)
+    row = columns | {
+        "trainable_params": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+        "fit_seconds": fit_seconds,
+        "wall_seconds": shared + clock.spent("fine-tuning", "evaluation") - before,
+    }
+    path = network.path
+    trace = {
+        "training": trained.trace(),
+        "start_strength": path.steps[path.gentle(len(data.indices("val")))].strength,
+        "probe_score": path.steps[path.chosen].score,
+        "inputs": type(source).__name__,
+    }
+    reasons = []
+    if trained.best.score <= path.steps[path.chosen].score:
+        reasons.append("no learning rate beat the frozen probe on val")
+    if isinstance(source, FromPrefix):
+        reasons.append("the boundary's activations did not fit the disk budget and were computed anew for every batch")
+    clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(reasons)))
 
 
-def _scratch_cells(job: Job, wanted: list[Plan], clock: _Clock) -> None:
+def _estimate(job: Job, cell: Plan, clock: Clock) -> str:
+    """How long training everything will take at most, from the frozen pass: a training step is about three of it."""
+    data = job.dataset
+    an_epoch = 3 * clock.seconds["frozen pass"] * len(data.indices("train")) / len(data.ids)
+    minutes = an_epoch * job.epochs * len(finetune.RATES) / 60
+    return (
+        f"{job.label} @ {cell.freeze}: training all of it takes up to {minutes:.0f} min"
+        f" ({len(finetune.RATES)} learning rates, at most {job.epochs} epochs each)"
+    )
+
+
+def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
     """The hand-made CNN, trained from pixels once per seed."""
     data, pixels = job.dataset, job.images()
-    train, val = data.indices("train"), data.indices("val")
+    source = FromPixels(pixels, data.rows, augment=augment_of(job, 0) != "none", flips=data.flips)
     columns: dict[str, Any] = {}
     own = ("building", "training", "evaluation")
     for cell in wanted:
@@ -140,42 +238,33 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: _Clock) -> None:
         keras.utils.set_random_seed(cell.seed)
         with clock.phase("building"):
             model = scratch.build(image_size=job.image_size, classes=len(data.class_names))
-        columns = columns or _cost_columns(job, model, clock)
+        columns = columns or _cost_columns(job, cost.deployed(model), clock)
         began = time.perf_counter()
         with clock.phase("training") as report:
-            training = finetune.Shuffled(
-                pixels,
-                data.rows[train],
-                data.labels[train],
-                batch_size=job.batch_size,
-                augment=job.augment,
-                flips=data.flips,
-                rng=np.random.default_rng(cell.seed),
-            )
             trained = finetune.train(
                 model,
-                training,
-                pixels=pixels,
-                val_rows=data.rows[val],
-                val_labels=data.labels[val],
+                source,
+                data.labels,
+                train=data.indices("train"),
+                val=data.indices("val"),
                 epochs=job.epochs,
-                progress=lambda epoch, report=report: report(epoch, job.epochs),  # type: ignore[misc]
+                batch_size=job.batch_size,
+                rates=(finetune.RATE_FROM_SCRATCH,),
+                seed=cell.seed,
+                progress=report,
             )
         fit_seconds = time.perf_counter() - began
         with clock.phase("evaluation"):
-            found = {name: finetune.predict(model, pixels, data.rows[data.indices(name)]) for name in SPLITS}
+            found = {name: finetune.predict(model, source, data.indices(name)) for name in SPLITS}
         row = columns | {
-            "freeze_depth": 0,
-            "stages": 1,
-            "frozen_params_pct": 0.0,
             "trainable_params": model.count_params(),
             "fit_seconds": fit_seconds,
-            "wall_seconds": clock.spent(*own) - before + clock.spent(*COST_PHASES) / len(wanted),
+            "wall_seconds": clock.spent(*own) - before + clock.spent(*COST) / len(wanted),
         }
-        clock.emit(_finished(job, cell, found, row=row, trace={"training": trained.trace()}))
+        clock.emit(finished(job, cell, found, row=row, trace={"training": trained.trace()}))
 
 
-def _cost_columns(job: Job, model: keras.Model, clock: _Clock) -> dict[str, Any]:
+def _cost_columns(job: Job, model: keras.Model, clock: Clock) -> dict[str, Any]:
     with clock.phase("timing") as report:
         speed = cost.speed(model, progress=report)
     with clock.phase("memory"):
@@ -196,56 +285,6 @@ def _cost_columns(job: Job, model: keras.Model, clock: _Clock) -> dict[str, Any]
     }
 
 
-def _finished(
-    job: Job,
-    cell: Plan,
-    found: Mapping[str, NDArray[np.float32]],
-    *,
-    row: Mapping[str, Any],
-    trace: Mapping[str, Any],
-    head: Head | None = None,
-) -> Finished:
-    """The cell with its metrics from class probabilities per split."""
-    data = job.dataset
-    if not all(np.isfinite(probabilities).all() for probabilities in found.values()):
-        raise FloatingPointError("the predictions hold NaN or infinite values")
-    truth = {name: data.labels[data.indices(name)] for name in SPLITS}
-    train_acc, val_acc, test_acc = (metrics.accuracy(found[name], truth[name]) for name in SPLITS)
-    low, high = metrics.wilson_interval(test_acc, len(truth["test"]))
-    measured = {
-        "train_acc": train_acc,
-        "val_acc": val_acc,
-        "test_acc": test_acc,
-        "gap": train_acc - test_acc,
-        "val_nll": metrics.nll(found["val"], truth["val"]),
-        "selection_score": metrics.selection_score(found["val"], truth["val"]),
-        "test_acc_lo": low,
-        "test_acc_hi": high,
-        "test_top5": metrics.top_k_accuracy(found["test"], truth["test"]),
-        "test_macro_f1": metrics.macro_f1(found["test"], truth["test"]),
-        "test_nll": metrics.nll(found["test"], truth["test"]),
-        "test_ece": metrics.ece(found["test"], truth["test"]),
-        "device": device(),
-    }
-    predictions: dict[str, NDArray[Any]] = {}
-    for name in ("val", "test"):
-        predictions[f"{name}_ids"] = np.array([data.ids[i] for i in data.indices(name)])
-        predictions[f"{name}_labels"] = truth[name]
-        predictions[f"{name}_probs"] = found[name]
-    return Finished(
-        Cell(
-            cell_id=cell.cell_id,
-            status="ok",
-            reason="",
-            identity=cell.identity,
-            row=empty_row(job, cell) | dict(row) | measured | {"status": "ok"},
-            trace=dict(trace),
-        ),
-        predictions,
-        {} if head is None else {"weights": head.weights, "bias": head.bias},
-    )
-
-
 def _features_key(job: Job, backbone: Backbone, cell: Plan) -> dict[str, Any]:
     """Everything that could change a feature; the pixels' file is itself named by what is in it."""
     return {
@@ -261,12 +300,5 @@ def _features_key(job: Job, backbone: Backbone, cell: Plan) -> dict[str, Any]:
         "precision": job.precision,
         "backend": job.backend,
         "device": device(),
-        "versions": _environment(),
+        "versions": environment(),
     }
-
-
-def _environment() -> dict[str, str]:
-    """Versions of what computes, and on what."""
-    framework = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}.get(keras.backend.backend())
-    versions = {name: importlib.metadata.version(name) for name in ("keras", framework, "numpy") if name}
-    return versions | {"backend": keras.backend.backend(), "device": device()}

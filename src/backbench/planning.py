@@ -22,9 +22,12 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 # What can be asked for; the command line offers the same.
 ENGINES = ("auto", "keras")
-PRECISIONS = ("auto", "float32")
+PRECISIONS = ("auto", "float32", "bfloat16")
 EXECUTORS = ("local",)
-AUGMENTS = ("light", "none")
+AUGMENTS = (None, "light", "none")
+
+# Most epochs of gradient training: of pretrained networks, which start at the probe, and of what starts at random.
+EPOCHS, EPOCHS_FROM_SCRATCH = 6, 30
 
 # What the hand-made CNN takes where neither the user nor the dataset names a size, and at least needs.
 SCRATCH_SIZE, SCRATCH_MIN_SIZE = 128, 16
@@ -34,14 +37,24 @@ Progress = Callable[[str, int, int], None]
 
 def check(request: Request) -> None:
     """Raise RequestError for whatever is wrong with the options themselves."""
-    for name, least in (("seeds", 1), ("epochs", 1), ("batch_size", 1), ("workers", 1), ("min_per_class", 1)):
-        if getattr(request, name) < least:
+    for name, least in (
+        ("seeds", 1),
+        ("epochs", 1),
+        ("batch_size", 1),
+        ("views", 1),
+        ("workers", 1),
+        ("min_per_class", 1),
+    ):
+        value = getattr(request, name)
+        if value is not None and value < least:
             option = name.replace("_", "-")
-            raise RequestError(f"--{option} {getattr(request, name)} means nothing: at least {least}")
+            raise RequestError(f"--{option} {value} means nothing: at least {least}")
     if request.limit is not None and request.limit < 1:
         raise RequestError(
             f"--limit {request.limit} leaves no images: at least 1 per split, and one per class in train"
         )
+    if request.keep_gb < 0:
+        raise RequestError(f"--keep-gb {request.keep_gb} means nothing: 0 keeps no activations, 20 is the default")
     choices = {
         "resize": pixels.RESIZES,
         "augment": AUGMENTS,
@@ -51,7 +64,9 @@ def check(request: Request) -> None:
     }
     for name, known in choices.items():
         if getattr(request, name) not in known:
-            raise RequestError(f"--{name} {getattr(request, name)} is unknown: use one of {', '.join(known)}")
+            raise RequestError(
+                f"--{name} {getattr(request, name)} is unknown: use one of {', '.join(filter(None, known))}"
+            )
     _pretrained(request)
     parse_freeze(request.freeze)
     for backbone in parse_backbones(request.backbones):
@@ -107,9 +122,11 @@ def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], ca
                 resize=request.resize,
                 freeze=parse_freeze(request.freeze),
                 seeds=request.seeds,
-                epochs=request.epochs,
+                epochs=request.epochs or (EPOCHS if pretrained else EPOCHS_FROM_SCRATCH),
                 batch_size=request.batch_size,
                 augment=request.augment,
+                views=request.views,
+                keep_bytes=int(request.keep_gb * 1e9),
                 engine=resolved["engine"],
                 precision=resolved["precision"],
                 backend=resolved["backend"],

@@ -8,6 +8,7 @@ solution of the stronger one before it.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,11 +78,27 @@ class Step:
 
 @dataclass(frozen=True)
 class ProbePath:
-    """The whole path from strong to weak, the chosen step and its head."""
+    """The whole path from strong to weak with its heads, and the step that is best on val."""
 
     steps: tuple[Step, ...]
+    heads: tuple[Head, ...]
     chosen: int
-    head: Head
+
+    @property
+    def head(self) -> Head:
+        """The head that is best on val: the result of the fully frozen cell."""
+        return self.heads[self.chosen]
+
+    def gentle(self, val: int) -> int:
+        """The step that fine-tuning starts from: the strongest regularisation about as good as the best on val.
+
+        A probe that fits train perfectly leaves no gradient to learn from, and a sharp head pulls hard on what it is
+        attached to. About as good: an accuracy on `val` images within one standard error (the rule of Breiman et al.
+        1984, section 3.4.3, for choosing a simpler model).
+        """
+        best = max(step.val_acc for step in self.steps)
+        least = best - math.sqrt(best * (1 - best) / val)
+        return next(position for position, step in enumerate(self.steps) if step.val_acc >= least)
 
 
 @dataclass(frozen=True)
@@ -239,7 +256,7 @@ def fit_path(
             raise StopIteration
 
     steps: list[Step] = []
-    best: Head | None = None
+    heads: list[Head] = []
     for position, strength in enumerate(strengths):
         objective.aim(strength, basis.eigenvalues)
         with _one_thread_for_scipy():
@@ -267,11 +284,8 @@ def fit_path(
             val_nll=nll(on_val, labels[val]),
             score=selection_score(on_val, labels[val]),
         )
-        if best is None or step.score > max(earlier.score for earlier in steps):
-            best = head
         steps.append(step)
+        heads.append(head)
         if progress:
             progress(position + 1, len(strengths))
-    if best is None:
-        raise ValueError("no strengths were given")
-    return ProbePath(tuple(steps), int(np.argmax([step.score for step in steps])), best)
+    return ProbePath(tuple(steps), tuple(heads), int(np.argmax([step.score for step in steps])))

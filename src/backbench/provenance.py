@@ -96,21 +96,43 @@ def command_of(request: Request) -> str:
 
 def _protocol(request: Request, dataset: Dataset) -> dict[str, Any]:
     """What was done with the data; `PROTOCOL_VERSION` is its number."""
+    # What was left to the defaults is in every cell's identity; here it has no number that could become wrong.
+    epochs = f"at most {request.epochs} epochs" if request.epochs else "at most the default number of epochs"
+    recipe = f"AdamW on smoothed labels, warm-up and cosine, {epochs} in batches of {request.batch_size}"
     return {
         "version": PROTOCOL_VERSION,
         "splits": "Published splits are used as published; missing ones are made stratified, by content digest, so that"
         " byte-identical images never straddle two splits that were made.",
-        "choices": "Every choice (regularisation, epoch, rank) is made on val; test is evaluated once per cell.",
+        "choices": "Every choice (regularisation, learning rate, epoch, rank) is made on val, by the selection score;"
+        " test is evaluated once per cell.",
         "images": f"RGB, the {'whole image' if request.resize == 'stretch' else 'centre square'} resized to the input"
         " size (bilinear, antialiased), then the family's own preprocess_input.",
         "frozen cell": "Global average pooling, features standardised on train, logistic regression with L2: twelve"
         " strengths from strong to weak, each solved to convergence, the best on val kept.",
-        "scratch cell": f"A small CNN trained from pixels with AdamW, warm-up and cosine for at most {request.epochs}"
-        f" epochs of batch {request.batch_size}, shifts{' and flips' if dataset.flips else ''} as augmentation, early"
-        " stopping on val, the best epoch kept.",
-        "selection score": "Accuracy on val; between candidates with equally many right, the lower log-loss on val.",
+        "fine-tuned cell": "Everything after the frozen stages, and the head, are trained on activations kept from the"
+        " one frozen pass (on the pixels where nothing is frozen), starting at a solution of the probe; batch norm and"
+        " dropout stay in inference mode (with random weights batch norm trains as usual). Several learning rates race"
+        f" from the same start: {recipe}, early stopping; the best rate and its best epoch on val are kept.",
+        "scratch cell": f"A small CNN trained from pixels at one learning rate: {recipe}, early stopping, the best"
+        " epoch on val kept.",
+        "augmentation": _augmentation(request, flips=dataset.flips),
+        "selection score": "The probability given to the right class on val: its geometric mean over the images after"
+        " one temperature is fitted, from 0 to 1, higher is better.",
         "gap": "Accuracy on train minus accuracy on test, both after training, without augmentation.",
         "interval": "95 % Wilson score interval over the test items.",
         "cost": "Measured on backbone and head together: latency is the median at batch 1, throughput the best of a few"
         " batch sizes, memory the peak of a fresh process that classifies one image; FLOPs count a multiply-add twice.",
     }
+
+
+def _augmentation(request: Request, *, flips: bool) -> str:
+    if request.augment == "none":
+        return "Training images are not augmented."
+    changed = "shifted and flipped" if flips else "shifted"
+    drawn = f"{changed} anew in every batch where training starts at the pixels"
+    if request.augment is None:
+        return f"Training images are {drawn}, and not augmented where stages are frozen."
+    return (
+        f"Training images are {drawn}; where stages are frozen, one of {request.views} fixed versions of each is drawn,"
+        " itself among them."
+    )

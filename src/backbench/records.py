@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 SPLITS = ("train", "val", "test")
 
 # Part of every cell's identity: raise it when the protocol changes what a number means.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 class ImageSource(Protocol):
@@ -78,6 +78,21 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """One stage of a backbone: parameters and FLOPs of its own, and where it ends.
+
+    `name` is the layer that it ends with, `stride` how many input pixels one position of its output stands for,
+    `shapes` those of the tensors that cross its end at the backbone's native size, without the batch.
+    """
+
+    name: str
+    stride: int
+    shapes: tuple[tuple[int, ...], ...]
+    params: int
+    flops: int
+
+
+@dataclass(frozen=True)
 class Backbone:
     """One row of the table of backbones: a function of `keras.applications` at one width."""
 
@@ -118,15 +133,17 @@ class Request:
 
     dataset: str = "digits"
     backbones: str = "starter,scratch"
-    freeze: str = "all"
+    freeze: str = "all,all-1"
     seeds: int = 1
     weights: str = "imagenet"
     image_size: int | None = None
     resize: str = "stretch"
-    augment: str = "light"
+    augment: str | None = None
+    views: int = 4
     limit: int | None = None
-    epochs: int = 40
+    epochs: int | None = None
     batch_size: int = 32
+    keep_gb: float = 20.0
     engine: str = "auto"
     precision: str = "auto"
     mirrors: bool = True
@@ -155,7 +172,9 @@ class Job:
     seeds: int
     epochs: int
     batch_size: int
-    augment: str
+    augment: str | None
+    views: int
+    keep_bytes: int
     engine: str
     precision: str
     backend: str
@@ -220,4 +239,11 @@ class Summary:
     environment: Mapping[str, str]
 
 
-Event = Progress | Finished | Summary
+@dataclass(frozen=True)
+class Note:
+    """A job has something to tell people before it goes on."""
+
+    text: str
+
+
+Event = Progress | Finished | Note | Summary

@@ -17,15 +17,15 @@ from typing import Any
 
 from backbench import datasets, planning, provenance, report, store
 from backbench.cache import cache_root, digest_of, forget_leftovers
-from backbench.cells import empty_row, plan
+from backbench.cells import Plan, empty_row, plan
 from backbench.errors import BackbenchError, RequestError, UnavailableError
 from backbench.executors import local
 from backbench.progress import Bar
-from backbench.records import Cell, Dataset, Finished, Job, Listing, Progress, Request, Summary
+from backbench.records import Cell, Dataset, Event, Finished, Job, Listing, Note, Progress, Request, Summary
 from backbench.supply import Supply
 
 # What all cells of one table share; the columns do not tell it apart.
-RECIPE = ("resize", "augment", "epochs", "batch_size", "engine", "precision", "backend")
+RECIPE = ("resize", "augment", "views", "epochs", "batch_size", "engine", "precision", "backend")
 
 
 @dataclass
@@ -98,7 +98,8 @@ class _Sweep:
         self.summaries: list[Mapping[str, Any]] = []
         self.decode_seconds: dict[int, float] = {}
         self.held = [cell for cell in store.read_cells(directory) if cell.status == "ok"]
-        self.done = {cell.cell_id for cell in self.held}
+        self.there = {cell.cell_id for cell in self.held}
+        self.done = set(self.there)
         wanted = {job.backbone.name: job.backbone for job in jobs if job.backbone and job.pretrained}
         self.supply = Supply(wanted.values(), cache=jobs[0].cache, mirrors=mirrors)
 
@@ -115,9 +116,13 @@ class _Sweep:
                     continue
             self.jobs[position] = job
             plans = plan(job)
+            for cell in plans:
+                if cell.impossible and cell.cell_id not in self.done:
+                    self._missed(job, cell, "skipped", cell.impossible)
             missing = tuple(cell.cell_id for cell in plans if cell.cell_id not in self.done)
-            self._count("ok", len(plans) - len(missing))
-            self.outcome.already += len(plans) - len(missing)
+            held = sum(cell.cell_id in self.there for cell in plans)
+            self._count("ok", held)
+            self.outcome.already += held
             if not missing:
                 self.bar.end(position)
                 continue
@@ -130,7 +135,7 @@ class _Sweep:
             self.bar.say(f"{job.label}: starting")
             yield position, job
 
-    def take(self, position: int, event: Progress | Finished | Summary | local.Broken) -> None:
+    def take(self, position: int, event: Event | local.Broken) -> None:
         """Act on one event of one job."""
         job = self.jobs[position]
         if isinstance(event, Progress):
@@ -138,6 +143,8 @@ class _Sweep:
             self.supply.quiet(event.phase in ("timing", "memory"))
         elif isinstance(event, Finished):
             self._store(event)
+        elif isinstance(event, Note):
+            self.bar.line(event.text)
         elif isinstance(event, Summary):
             self.summaries.append(
                 {"label": event.label, "seconds": dict(event.seconds), "environment": dict(event.environment)}
@@ -165,9 +172,12 @@ class _Sweep:
         """Cells that the job still owed are stored with what stopped them."""
         for cell in plan(job):
             if cell.cell_id not in self.done:
-                row = {**empty_row(job, cell), "status": status}
-                self._store(Finished(Cell(cell.cell_id, status, reason, cell.identity, row)))
+                self._missed(job, cell, status, cell.impossible or reason)
         self.bar.end(position)
+
+    def _missed(self, job: Job, cell: Plan, status: str, reason: str) -> None:
+        row = {**empty_row(job, cell), "status": status}
+        self._store(Finished(Cell(cell.cell_id, status, reason, cell.identity, row)))
 
     def _store(self, finished: Finished) -> None:
         cell = finished.cell

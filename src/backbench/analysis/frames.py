@@ -9,7 +9,9 @@ from backbench.columns import COLUMNS
 
 NUMERIC = tuple(column.name for column in COLUMNS if column.dtype in ("Int64", "Float64"))
 TEXT = tuple(column.name for column in COLUMNS if column.dtype == "string")
-GROUP = ("backbone", "weights", "image_size", "freeze")
+NETWORK = ("backbone", "image_size")
+SERIES = ("backbone", "weights", "image_size")
+GROUP = (*SERIES, "freeze")
 
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
@@ -43,8 +45,9 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
 def grouped(table: pd.DataFrame) -> pd.DataFrame:
     """One row per candidate: the `ok` cells that differ only in their seed, ranked by the mean selection score.
 
-    Numbers are means over the seeds, `test_acc_lo` and `test_acc_hi` included. Added columns: `seeds` (how many),
-    `test_acc_min` and `test_acc_max` (their range), `cell_ids` (tuple, by seed); `cell_id` is that of the lowest seed.
+    Numbers are means over the seeds, `test_acc_lo` and `test_acc_hi` included; `reason` holds the notes of all of them.
+    Added columns: `seeds` (how many), `test_acc_min` and `test_acc_max` (their range), `cell_ids` (tuple, by seed);
+    `cell_id` is that of the lowest seed.
     """
     rows = tidy(table)
     rows = rows[rows["status"] == "ok"].sort_values(["seed", "cell_id"], kind="stable")
@@ -54,6 +57,7 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
     keyed = [name for name in rows.columns if name not in GROUP]
     how = {name: "mean" if name in NUMERIC else "first" for name in keyed}
     frame = groups.agg(how)
+    frame["reason"] = groups["reason"].agg(_notes)
     frame["seeds"] = groups.size()
     frame["test_acc_min"] = groups["test_acc"].min()
     frame["test_acc_max"] = groups["test_acc"].max()
@@ -62,14 +66,37 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
     return _in_order(frame[[*rows.columns, "seeds", "test_acc_min", "test_acc_max", "cell_ids"]])
 
 
+def _notes(reasons: pd.Series) -> str:
+    """What was noted of the seeds of one candidate, each note once, with how many seeds it is about unless all."""
+    notes = [note for reason in reasons for note in dict.fromkeys(part.strip() for part in reason.split(";")) if note]
+    counted = {note: notes.count(note) for note in notes}
+    seeds = len(reasons)
+    return "; ".join(
+        note if count == seeds else f"{note} ({count} of {seeds} seeds)" for note, count in counted.items()
+    )
+
+
+def depth_order(freeze: str) -> float:
+    """Where a freeze depth stands between `all` (0, fully frozen) and `none` (infinity): the stages that are trained.
+
+    What is no freeze depth is NaN.
+    """
+    if freeze in ("all", "none"):
+        return 0.0 if freeze == "all" else np.inf
+    return float(freeze[4:]) if freeze.startswith("all-") and freeze[4:].isdigit() else np.nan
+
+
 def pareto(table: pd.DataFrame, cost: str = "latency_ms") -> pd.Series:
     """Whether no other `ok` row is at least as good and at least as cheap, and better in one of the two.
 
-    Good means `selection_score`, not `test_acc`: the mark is read as advice, and advice is taken from val alone. Rows
-    without a score or a cost are never marked.
+    Good means `selection_score`, not `test_acc`: the mark is read as advice, and advice is taken from val alone. The
+    depths of one network cost the same but for noise, so their median counts. Rows without a score or a cost are never
+    marked.
     """
     score = pd.to_numeric(table["selection_score"], errors="coerce").to_numpy("float64", na_value=np.nan)
     price = pd.to_numeric(table[cost], errors="coerce").to_numpy("float64", na_value=np.nan)
+    networks = table.assign(price=price).groupby(list(NETWORK), dropna=False)["price"]
+    price = networks.transform("median").where(np.isfinite(price)).to_numpy("float64")
     known = np.isfinite(score) & np.isfinite(price) & (table["status"] == "ok").to_numpy(bool, na_value=False)
     marks = np.zeros(len(table), dtype=bool)
     for i in np.flatnonzero(known):

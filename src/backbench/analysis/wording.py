@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from backbench.analysis import numbers
 
 if TYPE_CHECKING:  # the facts are built with these sentences: a true import would go round in a circle
-    from backbench.analysis.advice import Candidate, Recommendation, Rival
+    from backbench.analysis.advice import Recommendation
+    from backbench.analysis.answers import Advantage, Rival
+    from backbench.analysis.candidates import Candidate
 
-# Below these, one image more or less moves an accuracy by half a point or more.
-SMALL_SPLIT = 200
 LISTED = 4
 
 
@@ -20,11 +20,6 @@ def sentences(facts: Recommendation, *, common_reason: str = "") -> tuple[str, .
     if facts.best is None:
         return tuple(_nothing(facts, common_reason))
     return tuple(_answer(facts, facts.best))
-
-
-def cautions(facts: Recommendation) -> tuple[str, ...]:
-    """What limits the trust in the answer: splits so small that luck decides."""
-    return () if facts.best is None else tuple(_small_splits(facts, facts.best))
 
 
 def _nothing(facts: Recommendation, common_reason: str) -> Iterator[str]:
@@ -94,7 +89,7 @@ def _gap(best: Candidate) -> Iterator[str]:
     if best.gap < 0.01:
         yield f"On the images it was trained on it has {train}: no overfitting gap to speak of."
     else:
-        yield f"On the images it was trained on it has {train}: an overfitting gap of {_points(best.gap)}."
+        yield f"On the images it was trained on it has {train}: an overfitting gap of {points(best.gap)}."
 
 
 def _cost(best: Candidate) -> Iterator[str]:
@@ -121,15 +116,15 @@ def _tie(facts: Recommendation) -> Iterator[str]:
 
 def _cheaper(facts: Recommendation, best: Candidate) -> Iterator[str]:
     """The fastest and the smallest of those that val does not rule out."""
-    if not facts.reach:
+    if not facts.reach or facts.networks < 2:
         return
     if facts.reach == 1:
-        yield "No other candidate comes within reach of it on val, so speed or size is bought with accuracy."
+        yield "No other network comes within reach of it on val, so speed or size is bought with accuracy."
         return
     fastest, smallest = facts.fastest, facts.smallest
     if fastest is not None and smallest is not None and fastest is smallest:
         if fastest is best:
-            yield f"Of the {facts.reach} candidates within reach on val it is also the fastest and the smallest."
+            yield f"Of the {facts.reach} networks within reach on val it is also the fastest and the smallest."
         else:
             cost = f"{_latency(fastest)}, {_size(fastest)}"
             yield f"If it must be fast or small: {fastest.label} is within reach on val ({cost}{_test(fastest)})."
@@ -193,26 +188,31 @@ def _need(facts: Recommendation, best: Candidate) -> Iterator[str]:
     """Was a pretrained network needed at all?"""
     scratch, pretrained = facts.scratch, facts.pretrained
     if scratch is None:
-        yield "Whether a pretrained network is needed was not measured: add scratch to --backbones to find out."
+        if facts.control is None or pretrained is None:
+            yield "Whether a pretrained network is needed was not measured: add scratch to --backbones to find out."
         return
     if pretrained is None:
         yield "Whether a pretrained network would do better was not measured: none finished."
         return
     if scratch.test_acc is None or pretrained.test_acc is None:
         return
-    lead = pretrained.test_acc - scratch.test_acc
     score = f"scratch reaches {numbers.percent(scratch.test_acc)} on test"
-    difference = f"{_points(abs(lead))} {'below' if lead >= 0 else 'above'} {pretrained.label}"
+    difference = _difference(pretrained.test_acc - scratch.test_acc, pretrained, facts.over_scratch)
     if facts.need_for_pretraining == "yes":
         yield f"A pretrained network is worth it here: {score}, {difference}."
     elif facts.need_for_pretraining == "no":
         yield f"A pretrained network is not needed here: {score}, {difference}."
     elif best.scratch:
-        yield f"Whether a pretrained network is needed is not settled: val prefers scratch, test {pretrained.label}."
+        yield (
+            f"Whether a pretrained network is needed is not settled: val prefers scratch, test {pretrained.label}; "
+            f"{score}, {difference}."
+        )
     else:
+        rival = facts.rival(scratch) if best is pretrained else None
+        evidence = f" {_evidence([rival])}" if rival else ""
         yield (
             f"A pretrained network is not shown to be needed: {score}, {difference}, and a difference of that size may "
-            "be chance."
+            f"be chance{evidence}."
         )
 
 
@@ -220,31 +220,30 @@ def _control(facts: Recommendation) -> Iterator[str]:
     control, pretrained = facts.control, facts.pretrained
     if control is None or pretrained is None or control.test_acc is None or pretrained.test_acc is None:
         return
-    text = (
-        f"{control.backbone} with random weights ({frozen(control.freeze)}) reaches {numbers.percent(control.test_acc)}"
+    yield (
+        f"{control.backbone} with random weights ({frozen(control.freeze)}) reaches "
+        f"{numbers.percent(control.test_acc)} on test, "
+        f"{_difference(pretrained.test_acc - control.test_acc, pretrained, facts.over_control)}."
     )
-    yield f"{text} on test; {pretrained.label} {numbers.percent(pretrained.test_acc)}."
 
 
-def _small_splits(facts: Recommendation, best: Candidate) -> Iterator[str]:
-    if facts.val_items is not None and facts.val_items < SMALL_SPLIT and facts.candidates > 1:
-        yield (
-            f"Val has only {_images(facts.val_items)}, so one image is {_points(1 / max(facts.val_items, 1))}: "
-            "the order of candidates that are close is partly luck."
-        )
-    if facts.test_items is not None and facts.test_items < SMALL_SPLIT and best.test_acc is not None:
-        yield (
-            f"The test set has only {_images(facts.test_items)}, so one image is "
-            f"{_points(1 / max(facts.test_items, 1))}: trust the interval, not the percentage."
-        )
+def _difference(lead: float, ahead: Candidate, advantage: Advantage | None) -> str:
+    """How far something is below (or above) the one said to be ahead, with the paired interval where there is one."""
+    text = f"{points(abs(lead))} {'below' if lead >= 0 else 'above'} {ahead.label}"
+    if advantage is None:
+        return text
+    low, high = (advantage.low, advantage.high) if lead >= 0 else (-advantage.high, -advantage.low)
+    return f"{text} (paired 95% interval {numbers.points(low)} to {numbers.points(high)} points)"
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
+    """A difference of shares in words: `4.2 points`, `1.0 point`."""
     text = numbers.points(share)
     return f"{text} point" if text == "1.0" else f"{text} points"
 
 
-def _images(items: int) -> str:
+def images(items: int) -> str:
+    """A number of images in words."""
     return f"{numbers.count(items)} image" if items == 1 else f"{numbers.count(items)} images"
 
 

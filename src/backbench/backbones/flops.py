@@ -13,10 +13,11 @@ def flops(model: keras.Model) -> int:
 
     Normalisation, activations, pooling and sums are left out, as published tables do. Nested models are followed.
     """
-    return sum(_of_layer(layer) for layer in model.layers)
+    return sum(flops_of(layer) for layer in model.layers)
 
 
-def _of_layer(layer: Any) -> int:
+def flops_of(layer: Any) -> int:
+    """The same for one layer or other operation of a built graph."""
     if isinstance(layer, keras.Model):
         return flops(layer)
     if isinstance(layer, keras.layers.Dense):

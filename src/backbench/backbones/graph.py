@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from backbench.errors import RequestError
 from backbench.records import Backbone, Weights
 
 
-def plain_keras() -> None:
-    """Undo what a user's keras.json may say about numbers and axes: it would change results and not the identity."""
+def plain_keras(precision: str = "float32") -> None:
+    """Undo what a user's keras.json may say about numbers and axes: it would change results and not the identity.
+
+    With `bfloat16` layers compute in it; their weights stay float32.
+    """
     keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     keras.config.set_image_data_format("channels_last")
 
 
@@ -33,7 +37,6 @@ def build(backbone: Backbone, *, image_size: int, weights: Weights | None, cache
             f"{backbone.name} needs images of at least {backbone.min_size} px, not {image_size}:"
             f" choose a larger --image-size or leave it out with --backbones ...,-{backbone.name}"
         )
-    plain_keras()
     options: dict[str, Any] = {} if backbone.alpha is None else {"alpha": backbone.alpha}
     function = getattr(keras.applications, backbone.function)
     model = function(include_top=False, weights=None, input_shape=(image_size, image_size, 3), **options)
@@ -76,8 +79,21 @@ def _with_imagenet_rescaling(model: keras.Model) -> keras.Model:
 
 def features_model(backbone: Backbone, *, image_size: int, weights: Weights | None, cache: Path) -> keras.Model:
     """Raw images uint8 [b, size, size, 3] to features float32 [b, d]: preprocessing, backbone, global average."""
-    base = build(backbone, image_size=image_size, weights=weights, cache=cache)
-    images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
-    prepared = preprocess(backbone, keras.ops.cast(images, "float32"))
-    features = keras.layers.GlobalAveragePooling2D(name="features")(base(prepared, training=False))
-    return keras.Model(images, features, name=f"{base.name}_features")
+    return frozen_part(build(backbone, image_size=image_size, weights=weights, cache=cache), backbone)
+
+
+def frozen_part(
+    base: keras.Model, backbone: Backbone, tensors: Sequence[keras.KerasTensor] = (), *, pooled: bool = True
+) -> keras.Model:
+    """Raw images uint8 [b, size, size, 3] to the features float32 [b, d], and to tensors inside the backbone.
+
+    Without tensors the features are the one output; without `pooled` the tensors are all there is.
+    """
+    outputs = [base.output] if pooled else []
+    body = base if not tensors else keras.Model(base.input, [*outputs, *tensors], name=f"{base.name}_up_to")
+    images = keras.Input(base.input_shape[1:], dtype="uint8", name="images")
+    found = body(preprocess(backbone, keras.ops.cast(images, "float32")), training=False)
+    found = list(found) if isinstance(found, list | tuple) else [found]
+    if pooled:
+        found[0] = keras.layers.GlobalAveragePooling2D(name="features", dtype="float32")(found[0])
+    return keras.Model(images, found if len(found) > 1 else found[0], name=f"{base.name}_frozen")

@@ -9,7 +9,7 @@ from keras import layers
 
 
 def build(*, image_size: int, classes: int) -> keras.Model:
-    """Raw images uint8 [b, size, size, 3] to class probabilities [b, C].
+    """Raw images uint8 [b, size, size, 3] to logits [b, C].
 
     Convolution and max-pool until the map is at most 8 pixels wide, then dropout and two dense layers.
     """
@@ -22,4 +22,4 @@ def build(*, image_size: int, classes: int) -> keras.Model:
     x = layers.Dropout(0.5)(x)
     x = layers.Dense(256, activation="relu")(x)
     x = layers.Dropout(0.5)(x)
-    return keras.Model(images, layers.Dense(classes, activation="softmax")(x), name="scratch")
+    return keras.Model(images, layers.Dense(classes)(x), name="scratch")

@@ -9,15 +9,22 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
 
-def forward(model: keras.Model, batches: Iterable[NDArray[Any]]) -> Iterator[NDArray[np.float32]]:
-    """Outputs of the model in inference mode, one array [b, ...] per batch [b, ...].
 
-    A last batch that is smaller is padded to the size of the first, so that one compiled graph serves all.
+def forward(model: keras.Model, batches: Iterable[Any]) -> Iterator[list[Floats]]:
+    """Outputs of the model in inference mode: a list of arrays [b, ...], one per output, for each batch.
+
+    A batch is an array [b, ...], or a list of them for a model with several inputs. A last batch that is smaller is
+    padded to the size of the first, so that one compiled graph serves all.
     """
     size = 0
     for batch in batches:
-        size = max(size, len(batch))
-        padding = size - len(batch)
-        whole = np.concatenate([batch, np.repeat(batch[-1:], padding, axis=0)]) if padding else batch
-        yield np.asarray(model.predict_on_batch(whole), np.float32)[: len(batch)]
+        inputs = batch if isinstance(batch, list) else [batch]
+        count = len(inputs[0])
+        size = max(size, count)
+        if padding := size - count:
+            inputs = [np.concatenate([array, np.repeat(array[-1:], padding, axis=0)]) for array in inputs]
+        outputs = model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
+        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        yield [np.asarray(output, np.float32)[:count] for output in outputs]

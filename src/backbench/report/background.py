@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from backbench.analysis import numbers
@@ -48,7 +48,7 @@ def folds(run: Mapping[str, Any]) -> list[dict[str, Any]]:
         (
             "How it was measured",
             _lines(protocol),
-            [(name, protocol[name]) for name in ("version",) if name in protocol],
+            _pairs({name: value for name, value in protocol.items() if not isinstance(value, list | tuple)}),
         ),
         ("What was asked", [], _pairs(notices.section(run, "request"))),
         ("Dataset", [], _pairs(source)),
@@ -59,8 +59,8 @@ def folds(run: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _lines(protocol: Mapping[str, Any]) -> list[str]:
-    texts: Iterable[Any] = (value for name, value in protocol.items() if name != "version")
-    return [notices.describe(line) for value in texts for line in notices.sequence(value)]
+    lists = (value for value in protocol.values() if isinstance(value, list | tuple))
+    return [notices.describe(line) for lines in lists for line in lines]
 
 
 def _pairs(content: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -19,14 +19,26 @@ from backbench.analysis.frames import tidy
 from backbench.analysis.wording import frozen
 from backbench.columns import COLUMNS
 from backbench.report import background, notices, unfinished
-from backbench.report.plots import Picture
+from backbench.report.drawing import Picture
+from backbench.report.footnotes import footnotes
 
 MEANINGS = {column.name: column.meaning for column in COLUMNS}
 
+# Longer words are broken where a line ends: on a phone there are about forty letters in a line.
+UNBROKEN = 32
+
 TERMS = (
     ("Gap", "Train accuracy minus test accuracy: how much better the network is on images it has already seen."),
-    ("Freeze", "How much of the pretrained network is left untouched; all means that only the last layer is trained."),
-    ("Selection score", "What ranks the candidates. It comes from val alone, so test remains an honest check."),
+    (
+        "Freeze",
+        "How much of the pretrained network is left untouched: with all only the last layer is trained, with all-1 the "
+        "last stage as well, with none everything.",
+    ),
+    (
+        "Selection score",
+        "The probability given to the right class of an image of val (geometric mean, after one temperature is fitted; "
+        "1 is perfect). It ranks the candidates, so that test remains an honest check.",
+    ),
 )
 
 
@@ -80,6 +92,7 @@ def render(table: pd.DataFrame, run: Mapping[str, Any], facts: Recommendation, f
     """
     rows = grouped(table)
     rows["label"] = labels(rows)
+    notes, marks = footnotes(rows)
     script = _asset("leaderboard.js")
     title = str(
         notices.section(run, "dataset").get("name") or (table["dataset"].iloc[0] if len(table) else "no dataset")
@@ -92,6 +105,7 @@ def render(table: pd.DataFrame, run: Mapping[str, Any], facts: Recommendation, f
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["whole"] = _whole
     return environment.get_template("leaderboard.html").render(
         title=title,
         facts=_facts(table, run, len(rows)),
@@ -100,7 +114,8 @@ def render(table: pd.DataFrame, run: Mapping[str, Any], facts: Recommendation, f
         terms=TERMS,
         scale=f"{100 * _floor(rows):.0f} to 100%",
         headings=(*LEADING, *MEASURED),
-        rows=_rows(rows),
+        rows=_rows(rows, marks),
+        footnotes=notes,
         figures=figures,
         unfinished=unfinished.groups(table),
         health=background.health(run),
@@ -109,6 +124,14 @@ def render(table: pd.DataFrame, run: Mapping[str, Any], facts: Recommendation, f
         style=Markup(_asset("leaderboard.css")),  # noqa: S704  our own file
         script=Markup(script),  # noqa: S704  our own file
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _whole(text: str, most: int = UNBROKEN) -> Markup:
+    """Text whose names and ranges are not broken at their hyphens and dashes; anything but the spans is escaped."""
+    span = Markup('<span class="whole">{}</span>').format
+    return Markup(" ").join(
+        span(word) if set("-–") & set(word) and len(word) <= most else word for word in text.split(" ")
     )
 
 
@@ -180,7 +203,7 @@ def _key_figures(best: Candidate) -> list[dict[str, str]]:
     ]
 
 
-def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _rows(rows: pd.DataFrame, marks: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
     front, floor = pareto(rows), _floor(rows)
     several_depths = rows.loc[rows["backbone"] != "scratch", "freeze"].nunique() > 1
     prepared = []
@@ -195,14 +218,16 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
             badges.append({"name": "not pretrained", "role": "", "meaning": "started from random weights"})
         note = ["the small hand-made CNN"] if row["backbone"] == "scratch" else []
         if row["backbone"] != "scratch" and several_depths:
-            note.append(frozen(row["freeze"]))
+            note.append(frozen(row["freeze"]) + _share(row))
         if row["seeds"] > 1:
-            note.append(f"{row['seeds']} seeds, test {numbers.interval(row['test_acc_min'], row['test_acc_max'])}")
+            range_of_test = numbers.interval(row["test_acc_min"], row["test_acc_max"])
+            note.append(f"mean of {row['seeds']} seeds, test {range_of_test}")
         prepared.append(
             {
                 "label": row["label"],
                 "badges": badges,
-                "note": "; ".join(note),
+                "notes": note,
+                "marks": marks[i],
                 "accuracy": _accuracy(row, floor),
                 "cells": [
                     {
@@ -215,6 +240,12 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return prepared
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    """What freezing all but some stages means in parameters, which no two architectures agree on."""
+    share = row["frozen_params_pct"]
+    return f", {share:.0f}% of its parameters" if 0 < share < 100 else ""
 
 
 def _accuracy(row: Mapping[str, Any], floor: float) -> dict[str, Any]:

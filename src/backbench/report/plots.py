@@ -1,20 +1,14 @@
-"""The pictures: drawn once by matplotlib, kept as PNG and SVG, and as an SVG that takes its colours from the page."""
+"""The pictures of a table: which there are, and the two that show every candidate."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -22,78 +16,39 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from backbench.analysis import grouped, labels, numbers, pareto
+from backbench.analysis import ByCell, grouped, labels, numbers, pareto
+from backbench.report import depth_plot
+from backbench.report.drawing import (
+    GAP,
+    HOLE,
+    INK,
+    MUTED,
+    OTHER,
+    STYLE,
+    TEST,
+    TRAIN,
+    WHISKER,
+    Picture,
+    legend,
+    picture,
+)
 from backbench.report.placement import place
 
-NAMES = ("train-against-test", "accuracy-against-latency")
-
-# Each colour is used for one role only, so that the page can replace it by its own variable for light and dark.
-# Blue and orange stay apart for every common kind of colour blindness.
-INK, MUTED, GRID, WHISKER = "#1c2833", "#5a6773", "#dde3e9", "#c3cdd6"
-TEST, TRAIN, GAP, OTHER = "#0b62a4", "#b45309", "#f3cfa3", "#7d8b98"
-PAPER, HOLE = "#ffffff", "#fefefe"
-ROLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--line)",
-    WHISKER: "var(--whisker)",
-    TEST: "var(--test)",
-    TRAIN: "var(--train)",
-    GAP: "var(--gap)",
-    OTHER: "var(--other)",
-    PAPER: "none",
-    HOLE: "var(--card)",
-}
+NAMES = ("train-against-test", depth_plot.NAME, "accuracy-against-latency")
 
 # More rows than this and the dumbbells show the best candidate of each backbone only.
 MOST_ROWS = 48
 
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a `$` in a name is a dollar sign
-    "font.family": "DejaVu Sans",
-    "font.size": 10.0,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.linewidth": 1.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.facecolor": "none",
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0.0,
-    "ytick.major.size": 0.0,
-    "xtick.minor.size": 0.0,
-    "legend.frameon": False,
-    "legend.handlelength": 1.4,
-    "figure.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-}
 
+def draw(table: pd.DataFrame, answers: ByCell | None = None) -> tuple[Picture, ...]:
+    """The pictures that the table has numbers for; none when no cell is ok. The same table gives the same bytes.
 
-@dataclass(frozen=True)
-class Picture:
-    """One picture in its three forms; `alt` says in words what it shows, `inline` belongs inside an HTML page."""
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    png: bytes
-    svg: str
-    inline: str
-
-
-def draw(table: pd.DataFrame) -> tuple[Picture, ...]:
-    """The pictures that the table has numbers for; none when no cell is ok. The same table gives the same bytes."""
+    `answers` maps `cell_id` to what the cell answered, for the intervals that stand in the captions.
+    """
     rows = grouped(table)
     rows["label"] = labels(rows)
-    drawn = (_train_against_test(rows), _accuracy_against_latency(rows))
-    return tuple(picture for picture in drawn if picture is not None)
+    drawn = (_train_against_test(rows), depth_plot.draw(table, answers), _accuracy_against_latency(rows))
+    return tuple(one for one in drawn if one is not None)
 
 
 def _train_against_test(rows: pd.DataFrame) -> Picture | None:
@@ -138,14 +93,14 @@ def _train_against_test(rows: pd.DataFrame) -> Picture | None:
                 label="train",
             ),
         ]  # fmt: skip
-        _legend(figure, axes, handles)
+        legend(figure, axes, handles)
         figures = [
             f"{r['label']}: train {numbers.percent(r['train_acc'])}, test {numbers.percent(r['test_acc'])}"
             for r in shown.head(12).to_dict(orient="records")
         ]
         more = f"; and {len(shown) - 12} more, in the table" if len(shown) > 12 else ""
         best_of = ", the best candidate of each backbone" if thinned else ""
-        return _picture(
+        return picture(
             figure,
             "train-against-test",
             "Train against test",
@@ -188,7 +143,7 @@ def _accuracy_against_latency(rows: pd.DataFrame) -> Picture | None:
             handles.append(
                 Line2D([], [], marker="s", color=OTHER, markersize=7, linewidth=0, label="square: not pretrained")
             )
-        _legend(figure, axes, handles)
+        legend(figure, axes, handles)
         figure.tight_layout()
         unnamed = _name_points(figure, axes, shown, front)
         members = ", ".join(
@@ -201,7 +156,7 @@ def _accuracy_against_latency(rows: pd.DataFrame) -> Picture | None:
         )
         if unnamed:
             caption += f" {unnamed} points have no room for their names; the table has them all."
-        return _picture(
+        return picture(
             figure,
             "accuracy-against-latency",
             "Accuracy against latency",
@@ -252,41 +207,3 @@ def _along(points: np.ndarray) -> np.ndarray:
         steps = max(2, int(np.hypot(*(end - start)) / 5))
         pieces.append(start + np.linspace(0, 1, steps)[:, None] * (end - start))
     return np.concatenate(pieces)
-
-
-def _legend(figure: Figure, axes: Axes, handles: Sequence[Artist]) -> None:
-    above = 1 + 0.12 / (figure.get_figheight() - 1)
-    axes.legend(
-        handles=list(handles),
-        loc="lower left",
-        bbox_to_anchor=(-0.01, above),
-        ncols=len(handles),
-        borderpad=0,
-        fontsize=9.5,
-    )
-
-
-def _picture(figure: Figure, name: str, title: str, caption: str, alt: str) -> Picture:
-    with mpl.rc_context({"svg.hashsalt": name}):
-        vector, raster = io.StringIO(), io.BytesIO()
-        figure.savefig(vector, format="svg", bbox_inches="tight", pad_inches=0.12, metadata={"Date": None})
-        figure.savefig(raster, format="png", bbox_inches="tight", pad_inches=0.12, dpi=160, metadata={"Software": None})
-    svg = vector.getvalue()
-    return Picture(name, title, caption, alt, raster.getvalue(), svg, _inline(svg, name, alt))
-
-
-def _inline(svg: str, name: str, alt: str) -> str:
-    """The drawing without prolog, ids made unique in the page, colours handed over to the page's variables."""
-    body = svg[svg.index("<svg ") :]
-    body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style .*?</style>", "", body, flags=re.DOTALL)
-
-    def adapt(match: re.Match[str]) -> str:
-        # Only inside of tags: text between them is somebody's words. Neither `<` nor `>` stands unescaped in either.
-        tag = re.sub(r' xmlns(:\w+)?="[^"]*"', "", match[0])
-        tag = re.sub(r'(?<= )id="', f'id="{name}-', tag).replace("url(#", f"url(#{name}-")
-        tag = re.sub(r'xlink:href="#', f'href="#{name}-', tag)
-        return re.sub(r"#[0-9a-f]{6}\b", lambda colour: ROLES.get(colour[0], colour[0]), tag)
-
-    body = re.sub(r"<[^<>]+>", adapt, body)
-    opening = f'<svg role="img" aria-label="{escape(alt)}" viewBox='
-    return re.sub(r"<svg [^<>]*?viewBox=", lambda _: opening, body, count=1)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from backbench.analysis import grouped, labels, numbers
 from backbench.report import unfinished
+from backbench.report.footnotes import footnotes
 
 # Shortest first to go when the terminal is narrow: heading, how it is shown, and its importance (1 stays longest).
 COLUMNS = (
@@ -18,6 +19,7 @@ COLUMNS = (
     ("candidate", lambda row: row["label"], 1),
     ("freeze", lambda row: row["freeze"], 5),
     ("test", lambda row: numbers.percent(row["test_acc"]), 1),
+    ("seeds", lambda row: _seeds(row), 4),
     ("95% interval", lambda row: numbers.interval(row["test_acc_lo"], row["test_acc_hi"]), 3),
     ("gap", lambda row: numbers.points(row["gap"]), 2),
     ("train", lambda row: numbers.percent(row["train_acc"]), 4),
@@ -30,7 +32,7 @@ COLUMNS = (
     ("MiB", lambda row: numbers.plain(row["peak_mem_mb"]), 9),
     ("time", lambda row: numbers.duration(row["wall_seconds"]), 7),
 )
-LEFT = ("candidate", "freeze")
+LEFT = ("candidate", "freeze", "seeds")
 
 
 def show(table: pd.DataFrame, *, width: int | None = None) -> str:
@@ -40,10 +42,14 @@ def show(table: pd.DataFrame, *, width: int | None = None) -> str:
     rows["label"] = labels(rows)
     rows["rank"] = range(1, len(rows) + 1)
     parts = []
+    notes, marks = footnotes(rows)
+    rows["label"] += ["".join(f" [{mark}]" for mark in own) for own in marks]
     if len(rows):
         parts.append(_board(rows.to_dict(orient="records"), width))
     else:
         parts.append("No candidate finished." if len(table) else "No cell has been run.")
+    if notes:
+        parts.append("\n".join(_wrapped(f"[{i}] {note}", width) for i, note in enumerate(notes, start=1)))
     parts += [_unfinished(group, width) for group in unfinished.groups(table)]
     # A name could carry control sequences that repaint the terminal, and not every code page knows the true minus.
     text = "\n\n".join(parts).replace("−", "-").replace("–", "-")
@@ -53,9 +59,9 @@ def show(table: pd.DataFrame, *, width: int | None = None) -> str:
 def _board(rows: Sequence[Mapping[Any, Any]], width: int) -> str:
     columns = {name: [name, *(shown(row) for row in rows)] for name, shown, _ in COLUMNS}
     widths = {name: max(map(len, texts)) for name, texts in columns.items()}
-    kept = [name for name, _, _ in COLUMNS]
+    kept = [name for name, _, _ in COLUMNS if name != "seeds" or any(row["seeds"] > 1 for row in rows)]
     for name, _, importance in sorted(COLUMNS, key=lambda column: -column[2]):
-        if importance > 1 and sum(widths[k] + 2 for k in kept) - 2 > width:
+        if importance > 1 and name in kept and sum(widths[k] + 2 for k in kept) - 2 > width:
             kept.remove(name)
     lines = []
     for i in range(len(rows) + 1):
@@ -65,5 +71,15 @@ def _board(rows: Sequence[Mapping[Any, Any]], width: int) -> str:
 
 
 def _unfinished(group: Mapping[str, Any], width: int) -> str:
-    text = f"{group['status']}: {group['title']}. {group['reason']}"
+    return _wrapped(f"{group['status']}: {group['title']}. {group['reason']}", width)
+
+
+def _seeds(row: Mapping[Any, Any]) -> str:
+    """How many, and from where to where their test accuracies range."""
+    if row["seeds"] < 2:
+        return ""
+    return f"{row['seeds']}: {numbers.interval(row['test_acc_min'], row['test_acc_max'])}"
+
+
+def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, max(width, 20), subsequent_indent="  "))

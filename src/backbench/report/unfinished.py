@@ -15,8 +15,8 @@ from backbench.analysis.frames import tidy
 def groups(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells that are not ok, grouped by status and by reasons that differ only in names and addresses."""
     rows = tidy(table)
+    rows["label"] = labels(rows)  # of all rows: a depth that failed is told from the same backbone's that did not
     rows = rows[rows["status"] != "ok"].reset_index(drop=True)
-    rows["label"] = labels(rows)
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
     for status in ("failed", "skipped", "pruned", *sorted(set(rows["status"]) - {"failed", "skipped", "pruned"})):
         for row in rows[rows["status"] == status].to_dict(orient="records"):

@@ -1,0 +1,186 @@
+"""Cached boundaries against the plain loop of Keras's transfer-learning guide, which calls the base in every epoch.
+
+    python benchmarks/freeze_depth.py --dataset path/to/grocery
+
+Both sides train the same layers of the same network from the same start, for the same epochs, at the same learning
+rate and batch size, with val scored after each. The plain loop for `all` starts its head at random, as the guide does.
+Three limits stand beside it: one bare forward pass against the pass that also keeps the boundaries of four depths, and
+for each fine-tuned depth the bare training steps of the tail on one batch. Everything runs in this process, once;
+the figures go to benchmarks/freeze_depth.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+
+from backbench import activations, finetune, hardware, job, metrics, planning, tails
+from backbench.backbones import graph
+from backbench.cache import cache_root, write_json
+from backbench.cells import plan
+from backbench.clock import Clock
+from backbench.engines import keras_engine
+from backbench.inputs import FromKept
+from backbench.records import Job, Request
+from backbench.supply import Supply
+
+
+def _silent(*_: Any) -> None:
+    return None
+
+
+def _planned(dataset: str, backbone: str, size: int) -> Job:
+    request = Request(dataset=dataset, backbones=backbone, image_size=size, freeze="all,all-1,all-2,all-3,all-4")
+    listing = planning.listing_for(request, progress=_silent)
+    found = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
+    first = next(planning.jobs_for(request, found, resolved=planning.resolve(request, {}), cache=cache_root()))
+    if first.backbone is None:
+        raise SystemExit("name a pretrained backbone: scratch has no frozen part")
+    weights = Supply([first.backbone], cache=cache_root(), mirrors=True).get(first.backbone)
+    return planning.with_pixels(replace(first, weights=weights), listing, progress=_silent)
+
+
+def _plain(asked: Job, network: job._Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
+    """The guide's loop; `left` is the number of stages that are trained besides the head."""
+    data, pixels = asked.dataset, asked.images()
+    network.base.set_weights(network.weights)
+    inside = set()
+    if left:
+        boundary = network.boundaries[len(network.boundaries) + 1 - left]
+        inside = {operation.name for operation in boundary.inside}
+    for layer in network.base.layers:
+        layer.trainable = bool(left) and layer.name not in inside
+    images = keras.Input(pixels.shape[1:], dtype="uint8")
+    prepared = graph.preprocess(network.backbone, keras.ops.cast(images, "float32"))
+    maps = tails.InferenceMode(network.base)(prepared)
+    features = keras.layers.GlobalAveragePooling2D()(maps)
+    head = keras.layers.Dense(len(data.class_names))
+    if left:
+        standard = (features - network.start.mean) / network.start.deviation
+        model = keras.Model(images, head(standard))
+        head.set_weights([network.start.weights, network.start.bias])
+    else:
+        model = keras.Model(images, head(features))
+    model.compile(
+        keras.optimizers.AdamW(rate),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=finetune.SMOOTHING),
+        metrics=["accuracy"],
+    )
+    split = {
+        name: (pixels[data.rows[data.indices(name)]], data.labels[data.indices(name)]) for name in ("train", "val")
+    }
+    began = time.perf_counter()
+    model.fit(*split["train"], validation_data=split["val"], epochs=epochs, batch_size=asked.batch_size, verbose=0)
+    seconds = time.perf_counter() - began
+    test = data.indices("test")
+    logits = model.predict(pixels[data.rows[test]], batch_size=32, verbose=0)
+    network.base.trainable = True
+    return {"seconds": seconds, "test_acc": float(np.mean(logits.argmax(axis=1) == data.labels[test]))}
+
+
+def _cached(asked: Job, network: job._Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
+    """The tail on kept activations, after the pass; and its bare training steps on one batch."""
+    data = asked.dataset
+    train, val, test = (data.indices(name) for name in ("train", "val", "test"))
+    depth = len(network.boundaries) + 1 - left
+    source = FromKept(network.kept[depth])
+    network.base.set_weights(network.weights)
+    model = tails.tail(network.base, network.boundaries[depth], source.kept.scales, network.start, pretrained=True)
+    began = time.perf_counter()
+    finetune.train(
+        model,
+        source,
+        data.labels,
+        train=train,
+        val=val,
+        epochs=epochs,
+        batch_size=asked.batch_size,
+        rates=(rate,),
+        seed=0,
+    )
+    seconds = time.perf_counter() - began
+    accuracy = metrics.accuracy(finetune.predict(model, source, test), data.labels[test])
+    batch = source.clean(train[: asked.batch_size])
+    batch = batch if len(batch) > 1 else batch[0]
+    truth = np.eye(len(data.class_names), dtype=np.float32)[data.labels[train[: asked.batch_size]]]
+    steps = epochs * -(-len(train) // asked.batch_size)
+    began = time.perf_counter()
+    for _ in range(steps):
+        model.train_on_batch(batch, truth)
+    bare = time.perf_counter() - began
+    return {"seconds": seconds, "bare_steps_seconds": bare, "over_bare": seconds / bare, "test_acc": accuracy}
+
+
+def _bare_pass(asked: Job, network: job._Network) -> float:
+    model = graph.frozen_part(network.base, network.backbone)
+    pixels, rows = asked.images(), asked.dataset.rows
+    model.predict_on_batch(pixels[rows[: activations.INFERENCE_BATCH]])  # compiles
+    began = time.perf_counter()
+    for _ in keras_engine.forward(model, activations.batches(pixels, rows)):
+        pass
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--backbone", default="MobileNetV2")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--frozen-epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--rate", type=float, default=finetune.RATES[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    asked = parser.parse_args()
+    finetune.PATIENCE = 1.0  # both sides run all epochs
+    planned = _planned(asked.dataset, asked.backbone, asked.image_size)
+    clock = Clock(_silent)
+    network = job._network(planned, planned.backbone, list(plan(planned)), clock)  # type: ignore[arg-type]
+    shared = clock.spent("frozen pass")
+    result: dict[str, Any] = {
+        "what": f"{asked.backbone}, {len(planned.dataset.ids)} images of {planned.dataset.name}"
+        f" at {asked.image_size} px, batch {planned.batch_size}",
+        "device": hardware.cpu(),
+        "pass_with_four_boundaries_seconds": shared,
+        "bare_pass_seconds": (bare := _bare_pass(planned, network)),
+        "boundaries_over_bare_pass": shared / bare,
+        "depths": {},
+    }
+    data = planned.dataset
+    frozen = shared + clock.spent("probe")
+    probe = network.path.head(network.features, data.indices("test"))
+    plain = _plain(planned, network, 0, epochs=asked.frozen_epochs, rate=1e-3)
+    result["depths"]["all"] = {
+        "epochs": asked.frozen_epochs,
+        "plain": plain,
+        "cell": {"seconds": frozen, "test_acc": metrics.accuracy(probe, data.labels[data.indices("test")])},
+        "times_faster": plain["seconds"] / frozen,
+    }
+    print(json.dumps(result, indent=1), flush=True)
+    for left in (1, 2):
+        cell = _cached(planned, network, left, epochs=asked.epochs, rate=asked.rate)
+        plain = _plain(planned, network, left, epochs=asked.epochs, rate=asked.rate)
+        result["depths"][f"all-{left}"] = {
+            "epochs": asked.epochs,
+            "rate": asked.rate,
+            "plain": plain,
+            "cell": cell,
+            "times_faster": plain["seconds"] / (frozen + cell["seconds"]),
+            "times_faster_where_the_pass_is_shared": plain["seconds"] / cell["seconds"],
+        }
+        print(json.dumps(result["depths"][f"all-{left}"], indent=1), flush=True)
+    write_json(asked.out, json.loads(json.dumps(result), parse_float=lambda text: round(float(text), 4)))
+
+
+if __name__ == "__main__":
+    main()

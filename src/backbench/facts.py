@@ -1,0 +1,102 @@
+"""From class probabilities to a finished cell, and what it was computed on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from backbench import hardware, metrics
+from backbench.cells import Plan, empty_row
+from backbench.probe import Head
+from backbench.records import SPLITS, Cell, Finished, Job
+
+
+def device() -> str:
+    """Name of the processor that the backend computes on."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        for found in tensorflow.config.list_physical_devices("GPU"):
+            return str(tensorflow.config.experimental.get_device_details(found).get("device_name", found.name))
+    elif backend == "jax":
+        import jax
+
+        if jax.devices()[0].platform != "cpu":
+            return str(jax.devices()[0].device_kind)
+    elif backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return str(torch.cuda.get_device_name())
+    return hardware.cpu()
+
+
+def environment() -> dict[str, str]:
+    """Versions of what computes, and on what."""
+    framework = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}.get(keras.backend.backend())
+    versions = {name: importlib.metadata.version(name) for name in ("keras", framework, "numpy") if name}
+    return versions | {"backend": keras.backend.backend(), "device": device()}
+
+
+def finished(
+    job: Job,
+    cell: Plan,
+    found: Mapping[str, NDArray[np.float32]],
+    *,
+    row: Mapping[str, Any],
+    trace: Mapping[str, Any],
+    reason: str = "",
+    head: Head | None = None,
+) -> Finished:
+    """The cell with its metrics, from class probabilities {split: [n, C]}. Raises FloatingPointError for NaN."""
+    data = job.dataset
+    if not all(np.isfinite(probabilities).all() for probabilities in found.values()):
+        raise FloatingPointError("the predictions hold NaN or infinite values")
+    truth = {name: data.labels[data.indices(name)] for name in SPLITS}
+    train_acc, val_acc, test_acc = (metrics.accuracy(found[name], truth[name]) for name in SPLITS)
+    low, high = metrics.wilson_interval(test_acc, len(truth["test"]))
+    measured = {
+        "train_acc": train_acc,
+        "val_acc": val_acc,
+        "test_acc": test_acc,
+        "gap": train_acc - test_acc,
+        "val_nll": metrics.nll(found["val"], truth["val"]),
+        "selection_score": metrics.selection_score(found["val"], truth["val"]),
+        "test_acc_lo": low,
+        "test_acc_hi": high,
+        "test_top5": metrics.top_k_accuracy(found["test"], truth["test"]),
+        "test_macro_f1": metrics.macro_f1(found["test"], truth["test"]),
+        "test_nll": metrics.nll(found["test"], truth["test"]),
+        "test_ece": metrics.ece(found["test"], truth["test"]),
+        "device": device(),
+    }
+    predictions: dict[str, NDArray[Any]] = {}
+    for name in ("val", "test"):
+        predictions[f"{name}_ids"] = np.array([data.ids[i] for i in data.indices(name)])
+        predictions[f"{name}_labels"] = truth[name]
+        predictions[f"{name}_probs"] = found[name]
+    return Finished(
+        Cell(
+            cell_id=cell.cell_id,
+            status="ok",
+            reason=reason,
+            identity=cell.identity,
+            row=empty_row(job, cell) | dict(row) | measured | {"status": "ok"},
+            trace=dict(trace),
+        ),
+        predictions,
+        {} if head is None else {"weights": head.weights, "bias": head.bias},
+    )
+
+
+def failed(job: Job, cell: Plan, error: Exception) -> Finished:
+    """The cell that could not be measured, though others of its job can."""
+    reason = f"{type(error).__name__}: {error}"
+    row = empty_row(job, cell) | {"status": "failed"}
+    return Finished(Cell(cell.cell_id, "failed", reason, cell.identity, row))

@@ -1,0 +1,286 @@
+"""One real job at several freeze depths: what its rows say, and that no cell leaves a trace in another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backbench import cost, finetune, metrics, planning
+from backbench import job as jobs
+from backbench.backbones import graph, stages
+from backbench.cells import plan
+from backbench.records import Cell, Event, Finished, Job, Note, Request, Summary, Weights
+
+MOBILE = "MobileNet:alpha=0.25"
+FILE = "mobilenet_2_5_224_tf_no_top.h5"
+TIMES = {"latency_ms", "throughput_ips", "peak_mem_mb", "fit_seconds", "wall_seconds"}
+
+# Parameters by hand, without moving statistics: a block is a depthwise kernel, a batch norm, a pointwise kernel and a
+# batch norm; the last stage has two of them. Of each norm's four values per channel two are trained.
+BLOCKS = ((8, 16), (16, 32), (32, 32), (32, 64), (64, 64), (64, 128), *((128, 128),) * 5, (128, 256), (256, 256))
+SIZES = [9 * i + 2 * i + i * o + 2 * o for i, o in BLOCKS]
+FIRST = 27 * 8 + 2 * 8  # the convolution before them
+STATISTICS = 2 * 8 + sum(2 * i + 2 * o for i, o in BLOCKS)
+HEAD = 256 * 10 + 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_costs() -> Any:
+    """What inference costs is measured elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "speed", lambda *_, **__: cost.Speed(1.0, 100.0))
+        patch.setattr(cost, "peak_memory", lambda *_, **__: 250.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pretrained(shared_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """Sixty digits a split at 32 pixels, the genuine weights, one epoch on two views of each image."""
+    request = Request(backbones=MOBILE, limit=60, image_size=32, epochs=1, augment="light", views=2)
+    cache = tmp_path_factory.mktemp("cache")
+
+    def quiet(_name: str, _done: int, _total: int) -> None: ...
+
+    listing = planning.listing_for(request, progress=quiet)
+    dataset = planning.dataset_for(request, listing, cache=cache, progress=quiet)
+    resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
+    (job,) = planning.jobs_for(request, dataset, resolved=resolved, cache=cache)
+    path = shared_weights / FILE
+    weights = Weights(path, "h5", hashlib.sha256(path.read_bytes()).hexdigest(), "keras cache")
+    return planning.with_pixels(replace(job, weights=weights), listing, progress=quiet)
+
+
+def run(job: Job) -> list[Event]:
+    said: list[Event] = []
+    jobs.run(job, said.append)
+    return said
+
+
+def cells(said: list[Event]) -> dict[str, Cell]:
+    return {event.cell.row["freeze"]: event.cell for event in said if isinstance(event, Finished)}
+
+
+def predictions(said: list[Event], freeze: str) -> dict[str, Any]:
+    (found,) = (e for e in said if isinstance(e, Finished) and e.cell.row["freeze"] == freeze)
+    return dict(found.predictions)
+
+
+def same_numbers(first: Cell, second: Cell) -> None:
+    assert first.cell_id == second.cell_id
+    assert first.row.keys() == second.row.keys()
+    for name in first.row.keys() - TIMES:
+        assert first.row[name] == second.row[name], name
+    assert first.trace == second.trace
+
+
+@pytest.fixture(scope="module")
+def ran(pretrained: Job) -> list[Event]:
+    return run(replace(pretrained, freeze=("all", "all-1", "none")))
+
+
+def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretrained: Job) -> None:
+    found = cells(ran)
+    assert list(found) == ["all", "all-1", "none"]
+    assert {cell.status for cell in found.values()} == {"ok"}
+    planned = plan(replace(pretrained, freeze=("all", "all-1", "none")))
+    assert [cell.cell_id for cell in found.values()] == [cell.cell_id for cell in planned]
+    assert isinstance(ran[-1], Summary)
+    phases = {"building", "frozen pass", "augmented views", "probe", "fine-tuning", "evaluation", "timing", "memory"}
+    assert ran[-1].seconds.keys() == phases
+
+
+def test_rows_say_how_much_is_frozen_and_how_much_is_trained(ran: list[Event]) -> None:
+    rows = {freeze: cell.row for freeze, cell in cells(ran).items()}
+    assert [row["freeze_depth"] for row in rows.values()] == [5, 4, 0]
+    assert [row["stages"] for row in rows.values()] == [5, 5, 5]
+    whole = FIRST + sum(SIZES) + STATISTICS
+    assert whole == 218_544  # as Keras counts it
+    last = sum(SIZES[-2:]) + 2 * (128 + 256 + 256 + 256)
+    assert [row["frozen_params_pct"] for row in rows.values()] == [100.0, pytest.approx(100 - 100 * last / whole), 0.0]
+    assert rows["all"]["trainable_params"] == HEAD
+    assert rows["all-1"]["trainable_params"] == sum(SIZES[-2:]) + HEAD
+    assert rows["none"]["trainable_params"] == FIRST + sum(SIZES) + HEAD
+    for row in rows.values():
+        assert row["params"] == whole + HEAD
+        assert row["flops"] == rows["all"]["flops"] > 1e6
+
+
+@pytest.mark.parametrize("freeze", ["all", "all-1", "none"])
+def test_the_row_says_what_the_predictions_say(ran: list[Event], freeze: str) -> None:
+    row, stored = cells(ran)[freeze].row, predictions(ran, freeze)
+    for split in ("val", "test"):
+        probabilities, labels = stored[f"{split}_probs"], stored[f"{split}_labels"]
+        assert probabilities.shape == (60, 10)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+        assert row[f"{split}_acc"] == metrics.accuracy(probabilities, labels)
+        assert row[f"{split}_nll"] == metrics.nll(probabilities, labels)
+    assert row["selection_score"] == metrics.selection_score(stored["val_probs"], stored["val_labels"])
+    assert row["gap"] == row["train_acc"] - row["test_acc"]
+    assert row["train_acc"] > 0.5 > 0.2, "the digits are told apart"
+
+
+def test_a_fine_tuned_cell_keeps_its_trials_and_scores_as_its_best_epoch_did(ran: list[Event]) -> None:
+    for freeze, inputs in (("all-1", "FromKept"), ("none", "FromPixels")):
+        cell = cells(ran)[freeze]
+        training = cell.trace["training"]
+        assert [trial["rate"] for trial in training["trials"]] == list(finetune.RATES)
+        best = max(trial["curve"][0]["score"] for trial in training["trials"])
+        assert training["trials"][training["chosen"]]["curve"][0]["score"] == best == cell.row["selection_score"]
+        assert cell.trace["inputs"] == inputs
+
+
+def test_fine_tuning_starts_at_the_probe(ran: list[Event]) -> None:
+    """Kept activations are rounded to float16: that much the start may differ from the step of the path."""
+    found = cells(ran)
+    probe = found["all"].trace["probe"]
+    for freeze in ("all-1", "none"):
+        trace = found[freeze].trace
+        (step,) = (step for step in probe["path"] if step["strength"] == trace["start_strength"])
+        start = trace["training"]["start"]
+        assert start["val_nll"] == pytest.approx(step["val_nll"], rel=5e-3)
+        assert start["score"] == pytest.approx(step["score"], rel=5e-3)
+        assert trace["probe_score"] == found["all"].row["selection_score"]
+        best = max(step["score"] for step in probe["path"])
+        said = "no learning rate beat the frozen probe on val" in found[freeze].reason
+        assert said == (found[freeze].row["selection_score"] <= best)
+
+
+def test_training_everything_is_announced_with_an_estimate(ran: list[Event]) -> None:
+    (note,) = (event for event in ran if isinstance(event, Note))
+    assert note.text.startswith(f"{MOBILE} @ none: training all of it takes up to ")
+    position = ran.index(note)
+    assert [e.cell.row["freeze"] for e in ran[:position] if isinstance(e, Finished)] == ["all", "all-1"]
+
+
+@pytest.fixture(scope="module")
+def after_others(pretrained: Job) -> list[Event]:
+    """The same depths after two others, of which the first diverges."""
+    trained = finetune.train
+    absurd = iter([True, False, False])
+
+    def train(*args: Any, **options: Any) -> finetune.Trained:
+        return trained(*args, **{**options, "rates": (1e38, 1e38) if next(absurd) else options["rates"]})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "train", train)
+        return run(replace(pretrained, freeze=("all-3", "all-2", "all-1", "all")))
+
+
+def test_a_cell_whose_training_diverges_is_failed_and_the_others_are_ok(after_others: list[Event]) -> None:
+    found = cells(after_others)
+    statuses = {freeze: cell.status for freeze, cell in found.items()}
+    assert statuses == {"all-3": "failed", "all-2": "ok", "all-1": "ok", "all": "ok"}
+    failed = found["all-3"]
+    assert failed.reason.startswith("FloatingPointError: ")
+    assert "diverged" in failed.reason
+    assert (failed.row["status"], failed.row["freeze_depth"]) == ("failed", 2)
+    assert "test_acc" not in failed.row
+    assert predictions(after_others, "all-3") == {}
+    assert isinstance(after_others[-1], Summary)
+
+
+def test_a_cell_gives_the_same_numbers_whatever_was_measured_before_it(
+    ran: list[Event], after_others: list[Event]
+) -> None:
+    """Every cell trains the same network in place: it must be put back as it was, even by one that fails."""
+    for freeze in ("all-1", "all"):
+        same_numbers(cells(after_others)[freeze], cells(ran)[freeze])
+        for name, values in predictions(ran, freeze).items():
+            np.testing.assert_array_equal(predictions(after_others, freeze)[name], values)
+    shallow, deep = cells(after_others)["all-2"].row, cells(after_others)["all-1"].row
+    assert shallow["freeze_depth"] == 3
+    assert shallow["trainable_params"] > deep["trainable_params"]
+    assert shallow["val_nll"] != deep["val_nll"]
+
+
+def test_only_what_is_wanted_and_possible_is_measured(
+    ran: list[Event], pretrained: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: Any, **__: Any) -> Any:
+        raise AssertionError("something was trained")
+
+    monkeypatch.setattr(finetune, "train", forbidden)
+    job = replace(pretrained, freeze=("all-1", "all-7", "all", "none"))
+    wanted = tuple(cell.cell_id for cell in plan(job) if cell.freeze in ("all-7", "all"))
+    assert len(wanted) == 2
+    said = run(replace(job, wanted=wanted))
+    assert list(cells(said)) == ["all"]
+    same_numbers(cells(said)["all"], cells(ran)["all"])
+
+
+def test_without_room_activations_are_computed_anew_and_give_the_same_but_for_rounding(
+    ran: list[Event], pretrained: Job
+) -> None:
+    said = run(replace(pretrained, freeze=("all-1",), keep_bytes=0))
+    cell, kept = cells(said)["all-1"], cells(ran)["all-1"]
+    assert cell.cell_id == kept.cell_id, "where activations are kept is no part of a cell"
+    assert "computed anew for every batch" in cell.reason
+    assert "computed anew" not in kept.reason
+    assert cell.trace["inputs"] == "FromPrefix"
+    for split in ("val", "test"):
+        found, expected = (predictions(each, "all-1")[f"{split}_probs"] for each in (said, ran))
+        np.testing.assert_allclose(found, expected, atol=0.02)
+        assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 59 / 60
+    assert cell.row["selection_score"] == pytest.approx(kept.row["selection_score"], rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def boundaries(pretrained: Job) -> dict[int, stages.Boundary]:
+    """By the number of frozen stages, the deepest first."""
+    assert pretrained.backbone is not None
+    base = graph.build(pretrained.backbone, image_size=32, weights=None, cache=pretrained.cache)
+    found = stages.boundaries(base, [16, 8, 4])
+    assert [boundary.tensors[0].shape[1:] for boundary in found] == [(2, 2, 128), (4, 4, 64), (8, 8, 32)]
+    return dict(zip((4, 3, 2), found, strict=True))
+
+
+DEEP, MIDDLE, SHALLOW = (2 * 180 * values for values in (2 * 2 * 128, 4 * 4 * 64, 8 * 8 * 32))
+
+
+@pytest.mark.parametrize(
+    ("room", "kept"),
+    [
+        (0, []),
+        (DEEP - 1, []),
+        (DEEP, [4]),
+        (DEEP + MIDDLE - 1, [4]),
+        (DEEP + MIDDLE, [4, 3]),
+        (DEEP + MIDDLE + SHALLOW, [4, 3, 2]),
+    ],
+)
+def test_what_is_kept_is_what_fits_deepest_first(
+    pretrained: Job, boundaries: dict[int, stages.Boundary], room: int, kept: list[int]
+) -> None:
+    found = jobs._room_for(replace(pretrained, augment=None, keep_bytes=room), boundaries)
+    assert list(found) == kept
+    assert {(each.items, each.views) for each in found.values()} <= {(180, 1)}
+
+
+def test_views_of_train_images_need_room_as_well(pretrained: Job, boundaries: dict[int, stages.Boundary]) -> None:
+    needed = DEEP // 180 * (180 + 60 + 60)  # sixty train images, three views: themselves and two more
+    job = replace(pretrained, augment="light", views=3)
+    assert list(jobs._room_for(replace(job, keep_bytes=needed), boundaries)) == [4]
+    assert list(jobs._room_for(replace(job, keep_bytes=needed - 1), boundaries)) == []
+    unused = replace(job, augment=None, keep_bytes=DEEP)
+    assert jobs._room_for(unused, boundaries)[4].views == 1, "without augmentation there is one view"
+
+
+def test_what_is_kept_leaves_room_on_the_disk(
+    pretrained: Job, boundaries: dict[int, stages.Boundary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    for free, kept in ((DEEP, []), (2 * DEEP, [4])):
+        monkeypatch.setattr(jobs.shutil, "disk_usage", lambda _, free=free: usage(10**9, 10**9 - free, free))
+        assert list(jobs._room_for(replace(pretrained, augment=None, keep_bytes=10**12), boundaries)) == kept
+
+
+def test_nothing_is_left_on_the_disk_but_features(ran: list[Event], pretrained: Job) -> None:
+    left = {path.parent.name for path in pretrained.cache.rglob("*") if path.is_file()}
+    assert "activations" not in left
+    assert "features" in left

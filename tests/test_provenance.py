@@ -1,0 +1,73 @@
+"""What run.json says of the protocol: it must be what was done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from backbench import provenance
+from backbench.records import Dataset, Request
+
+
+def protocol(*, flips: bool = True, **options: object) -> dict[str, str]:
+    dataset = Dataset(
+        name="fruit", source="fruit", class_names=("a",), ids=("x",), labels=np.zeros(1, dtype=np.int64),
+        split=np.array(["train"]), rows=np.zeros(1, dtype=np.int64), fingerprint="f", health={}, flips=flips,
+    )  # fmt: skip
+    request = Request(dataset="fruit", **options)  # type: ignore[arg-type]
+    return provenance.record(request, dataset, resolved={}, earlier={})["protocol"]
+
+
+def test_the_trained_cells_say_how_they_were_trained() -> None:
+    said = protocol(epochs=7, batch_size=16)
+    for cell in ("fine-tuned cell", "scratch cell"):
+        assert "AdamW" in said[cell]
+        assert "warm-up and cosine, at most 7 epochs in batches of 16, early stopping" in said[cell]
+    assert "batch norm and dropout stay in inference mode" in said["fine-tuned cell"]
+    assert "starting at a solution of the probe" in said["fine-tuned cell"]
+    assert "Several learning rates" in said["fine-tuned cell"]
+    assert "one learning rate" in said["scratch cell"]
+
+
+def test_defaults_are_not_called_none() -> None:
+    assert "at most the default number of epochs in batches of 32" in protocol()["fine-tuned cell"]
+    assert not any("None" in str(text) for text in protocol().values())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"augment": "none"}, "Training images are not augmented."),
+        (
+            {},
+            "Training images are shifted and flipped anew in every batch where training starts at the pixels, and not "
+            "augmented where stages are frozen.",
+        ),
+        (
+            {"augment": "light", "views": 3, "flips": False},
+            "Training images are shifted anew in every batch where training starts at the pixels; where stages are "
+            "frozen, one of 3 fixed versions of each is drawn, itself among them.",
+        ),
+    ],
+)
+def test_augmentation_is_said_as_it_was_asked_for(options: dict[str, object], expected: str) -> None:
+    assert protocol(**options)["augmentation"] == expected  # type: ignore[arg-type]
+
+
+def test_the_selection_score_is_no_accuracy() -> None:
+    said = protocol()["selection score"]
+    assert "geometric mean" in said
+    assert "temperature" in said
+    assert "ccuracy" not in said
+
+
+def test_no_framework_is_imported() -> None:
+    code = (
+        "import sys, backbench.provenance;"
+        "print([m for m in ('tensorflow', 'keras', 'torch', 'jax', 'openvino') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
