@@ -53,7 +53,7 @@ def _planned(dataset: str, backbone: str, size: int) -> Job:
 def _plain(asked: Job, network: job._Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
     """The guide's loop; `left` is the number of stages that are trained besides the head."""
     data, pixels = asked.dataset, asked.images()
-    network.base.set_weights(network.weights)
+    finetune.restore(network.base, network.state)
     inside = set()
     if left:
         boundary = network.boundaries[len(network.boundaries) + 1 - left]
@@ -94,7 +94,7 @@ def _cached(asked: Job, network: job._Network, left: int, *, epochs: int, rate: 
     train, val, test = (data.indices(name) for name in ("train", "val", "test"))
     depth = len(network.boundaries) + 1 - left
     source = FromKept(network.kept[depth])
-    network.base.set_weights(network.weights)
+    finetune.restore(network.base, network.state)
     model = tails.tail(network.base, network.boundaries[depth], source.kept.scales, network.start, pretrained=True)
     began = time.perf_counter()
     finetune.train(

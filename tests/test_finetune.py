@@ -20,9 +20,9 @@ from backbench.finetune import schedule
 
 # Positions of items in no particular order; some are neither.
 ORDER = np.random.default_rng(0).permutation(200)
-TRAIN, VAL = ORDER[:100], ORDER[100:150]
+TRAIN, VAL = ORDER[:112], ORDER[112:162]
 BATCH = 16
-STEPS = 7  # an epoch: six whole batches and one of four
+STEPS = 7  # an epoch
 RATE = 1e-2
 ABSURD = 1e38
 
@@ -78,11 +78,10 @@ def labels() -> NDArray[np.int64]:
 
 
 def network(*, dropout: float = 0.0) -> keras.Model:
-    """Always the same: 64 features to the logits of ten classes, through eight units."""
+    """Always the same: 64 features to the logits of ten classes."""
     inputs = keras.Input((64,))
-    hidden = layers.Dense(8, activation="tanh", kernel_initializer=keras.initializers.GlorotUniform(1))(inputs)
-    hidden = layers.Dropout(dropout, seed=3)(hidden)
-    return keras.Model(inputs, layers.Dense(10, kernel_initializer=keras.initializers.GlorotUniform(2))(hidden))
+    left = layers.Dropout(dropout, seed=3)(inputs) if dropout else inputs
+    return keras.Model(inputs, layers.Dense(10, kernel_initializer=keras.initializers.GlorotUniform(1))(left))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +93,7 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Callable[..
         rates: tuple[float, ...] = (RATE,),
         epochs: int = 3,
         seed: int = 0,
+        batch_size: int = BATCH,
         **options: Any,
     ) -> tuple[keras.Model, finetune.Trained]:
         model = model or network()
@@ -104,7 +104,7 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Callable[..
             train=TRAIN,
             val=VAL,
             epochs=epochs,
-            batch_size=BATCH,
+            batch_size=batch_size,
             rates=rates,
             seed=seed,
             **options,
@@ -115,6 +115,12 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Callable[..
 
 
 Fit = Callable[..., tuple[keras.Model, finetune.Trained]]
+
+
+@pytest.fixture(scope="module")
+def alone(fit: Fit) -> tuple[keras.Model, finetune.Trained]:
+    """The one sound rate and no other, with the default seed."""
+    return fit()
 
 
 class Scripted:
@@ -186,14 +192,21 @@ def test_training_teaches_something(fit: Fit, features: NDArray[np.float32], lab
     assert trained.best.score > trained.start.score
 
 
-def test_every_item_is_trained_on_once_an_epoch_in_a_new_order(fit: Fit, features: NDArray[np.float32]) -> None:
+def test_an_epoch_is_whole_batches_of_a_new_order_without_repeats(fit: Fit, features: NDArray[np.float32]) -> None:
     source = Given(features)
-    fit(source=source, epochs=2)
-    assert [len(items) for items in source.trained_on] == [16, 16, 16, 16, 16, 16, 4] * 2
-    first, second = (np.concatenate(source.trained_on[start : start + STEPS]) for start in (0, STEPS))
-    for order in (first, second):
-        np.testing.assert_array_equal(np.sort(order), np.sort(TRAIN))
-    assert not np.array_equal(first, second)
+    fit(source=source, epochs=8, batch_size=30)  # of 112 items: three batches, 22 are left for another epoch
+    assert [len(items) for items in source.trained_on] == [30, 30, 30] * 8
+    epochs = [np.concatenate(source.trained_on[start : start + 3]) for start in range(0, 24, 3)]
+    for order in epochs:
+        assert len(np.unique(order)) == 90
+    assert not np.array_equal(epochs[0], epochs[1])
+    np.testing.assert_array_equal(np.unique(epochs), np.sort(TRAIN))
+
+
+def test_fewer_items_than_a_batch_are_one_batch(fit: Fit, features: NDArray[np.float32]) -> None:
+    source = Given(features)
+    fit(source=source, epochs=2, batch_size=500)
+    assert [len(items) for items in source.trained_on] == [len(TRAIN)] * 2
 
 
 def test_items_are_trained_on_with_their_own_labels(fit: Fit, labels: NDArray[np.int64]) -> None:
@@ -215,13 +228,13 @@ def test_all_rates_start_at_the_same_weights_and_see_the_same_batches(fit: Fit, 
     np.testing.assert_array_equal(orders[0], orders[2])
 
 
-def test_a_rate_trained_alone_gives_what_it_gives_as_the_second(fit: Fit) -> None:
-    _, both = fit(rates=(1e-4, RATE), epochs=2)
-    alone_model, alone = fit(rates=(RATE,), epochs=2)
-    assert both.trials[1] == alone.trials[0]
+def test_a_rate_trained_alone_gives_what_it_gives_as_the_second(
+    fit: Fit, alone: tuple[keras.Model, finetune.Trained]
+) -> None:
+    model, both = fit(rates=(1e-4, RATE))
+    assert both.trials[1] == alone[1].trials[0]
     assert both.chosen == 1
-    again, _ = fit(rates=(1e-4, RATE), epochs=2)
-    assert same_weights(again.get_weights(), alone_model.get_weights())
+    assert same_weights(model.get_weights(), alone[0].get_weights())
 
 
 def test_training_is_the_same_to_the_bit_for_the_same_seed_and_differs_for_another(
@@ -377,14 +390,15 @@ def test_a_trial_ends_when_val_no_longer_gets_better(
 
 
 @pytest.mark.parametrize("rates", [(ABSURD, RATE), (RATE, ABSURD)])
-def test_one_rate_that_diverges_ends_itself_and_no_other(fit: Fit, rates: tuple[float, float]) -> None:
+def test_one_rate_that_diverges_ends_itself_and_no_other(
+    fit: Fit, alone: tuple[keras.Model, finetune.Trained], rates: tuple[float, float]
+) -> None:
     model, trained = fit(rates=rates)
     absurd, sound = rates.index(ABSURD), rates.index(RATE)
     assert (trained.trials[absurd].ended, trained.trials[absurd].curve) == ("diverged", ())
     assert trained.chosen == sound
-    alone_model, alone = fit(rates=(RATE,))
-    assert trained.trials[sound] == alone.trials[0]
-    assert same_weights(model.get_weights(), alone_model.get_weights())
+    assert trained.trials[sound] == alone[1].trials[0]
+    assert same_weights(model.get_weights(), alone[0].get_weights())
 
 
 def test_training_that_diverges_at_every_rate_raises(fit: Fit) -> None:

@@ -19,6 +19,7 @@ from backbench.records import Cell, Event, Finished, Job, Note, Request, Summary
 
 MOBILE = "MobileNet:alpha=0.25"
 FILE = "mobilenet_2_5_224_tf_no_top.h5"
+DEPTHS = ("all", "all-2", "all-1", "none")
 TIMES = {"latency_ms", "throughput_ips", "peak_mem_mb", "fit_seconds", "wall_seconds"}
 
 # Parameters by hand, without moving statistics: a block is a depthwise kernel, a batch norm, a pointwise kernel and a
@@ -41,8 +42,8 @@ def _no_costs() -> Any:
 
 @pytest.fixture(scope="module")
 def pretrained(shared_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """Sixty digits a split at 32 pixels, the genuine weights, one epoch on two views of each image."""
-    request = Request(backbones=MOBILE, limit=60, image_size=32, epochs=1, augment="light", views=2)
+    """64 digits a split at 32 pixels, the genuine weights, one epoch of two batches on two views of each image."""
+    request = Request(backbones=MOBILE, limit=64, image_size=32, epochs=1, augment="light", views=2)
     cache = tmp_path_factory.mktemp("cache")
 
     def quiet(_name: str, _done: int, _total: int) -> None: ...
@@ -81,14 +82,14 @@ def same_numbers(first: Cell, second: Cell) -> None:
 
 @pytest.fixture(scope="module")
 def ran(pretrained: Job) -> list[Event]:
-    return run(replace(pretrained, freeze=("all", "all-1", "none")))
+    return run(replace(pretrained, freeze=DEPTHS))
 
 
 def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretrained: Job) -> None:
     found = cells(ran)
-    assert list(found) == ["all", "all-1", "none"]
+    assert list(found) == list(DEPTHS)
     assert {cell.status for cell in found.values()} == {"ok"}
-    planned = plan(replace(pretrained, freeze=("all", "all-1", "none")))
+    planned = plan(replace(pretrained, freeze=DEPTHS))
     assert [cell.cell_id for cell in found.values()] == [cell.cell_id for cell in planned]
     assert isinstance(ran[-1], Summary)
     phases = {"building", "frozen pass", "augmented views", "probe", "fine-tuning", "evaluation", "timing", "memory"}
@@ -97,36 +98,39 @@ def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretr
 
 def test_rows_say_how_much_is_frozen_and_how_much_is_trained(ran: list[Event]) -> None:
     rows = {freeze: cell.row for freeze, cell in cells(ran).items()}
-    assert [row["freeze_depth"] for row in rows.values()] == [5, 4, 0]
-    assert [row["stages"] for row in rows.values()] == [5, 5, 5]
+    assert [row["freeze_depth"] for row in rows.values()] == [5, 3, 4, 0]
+    assert [row["stages"] for row in rows.values()] == [5, 5, 5, 5]
     whole = FIRST + sum(SIZES) + STATISTICS
     assert whole == 218_544  # as Keras counts it
     last = sum(SIZES[-2:]) + 2 * (128 + 256 + 256 + 256)
-    assert [row["frozen_params_pct"] for row in rows.values()] == [100.0, pytest.approx(100 - 100 * last / whole), 0.0]
+    two = last + sum(SIZES[-8:-2]) + 2 * (64 + 11 * 128)
+    expected = [100.0, 100 - 100 * two / whole, 100 - 100 * last / whole, 0.0]
+    assert [row["frozen_params_pct"] for row in rows.values()] == pytest.approx(expected)
     assert rows["all"]["trainable_params"] == HEAD
     assert rows["all-1"]["trainable_params"] == sum(SIZES[-2:]) + HEAD
+    assert rows["all-2"]["trainable_params"] == sum(SIZES[-8:]) + HEAD
     assert rows["none"]["trainable_params"] == FIRST + sum(SIZES) + HEAD
     for row in rows.values():
         assert row["params"] == whole + HEAD
         assert row["flops"] == rows["all"]["flops"] > 1e6
 
 
-@pytest.mark.parametrize("freeze", ["all", "all-1", "none"])
+@pytest.mark.parametrize("freeze", DEPTHS)
 def test_the_row_says_what_the_predictions_say(ran: list[Event], freeze: str) -> None:
     row, stored = cells(ran)[freeze].row, predictions(ran, freeze)
     for split in ("val", "test"):
         probabilities, labels = stored[f"{split}_probs"], stored[f"{split}_labels"]
-        assert probabilities.shape == (60, 10)
+        assert probabilities.shape == (64, 10)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
         assert row[f"{split}_acc"] == metrics.accuracy(probabilities, labels)
         assert row[f"{split}_nll"] == metrics.nll(probabilities, labels)
     assert row["selection_score"] == metrics.selection_score(stored["val_probs"], stored["val_labels"])
     assert row["gap"] == row["train_acc"] - row["test_acc"]
-    assert row["train_acc"] > 0.5 > 0.2, "the digits are told apart"
+    assert row["train_acc"] > 0.3, "far above one in ten"
 
 
 def test_a_fine_tuned_cell_keeps_its_trials_and_scores_as_its_best_epoch_did(ran: list[Event]) -> None:
-    for freeze, inputs in (("all-1", "FromKept"), ("none", "FromPixels")):
+    for freeze, inputs in (("all-2", "FromKept"), ("all-1", "FromKept"), ("none", "FromPixels")):
         cell = cells(ran)[freeze]
         training = cell.trace["training"]
         assert [trial["rate"] for trial in training["trials"]] == list(finetune.RATES)
@@ -139,7 +143,7 @@ def test_fine_tuning_starts_at_the_probe(ran: list[Event]) -> None:
     """Kept activations are rounded to float16: that much the start may differ from the step of the path."""
     found = cells(ran)
     probe = found["all"].trace["probe"]
-    for freeze in ("all-1", "none"):
+    for freeze in ("all-2", "all-1", "none"):
         trace = found[freeze].trace
         (step,) = (step for step in probe["path"] if step["strength"] == trace["start_strength"])
         start = trace["training"]["start"]
@@ -155,48 +159,48 @@ def test_training_everything_is_announced_with_an_estimate(ran: list[Event]) -> 
     (note,) = (event for event in ran if isinstance(event, Note))
     assert note.text.startswith(f"{MOBILE} @ none: training all of it takes up to ")
     position = ran.index(note)
-    assert [e.cell.row["freeze"] for e in ran[:position] if isinstance(e, Finished)] == ["all", "all-1"]
+    assert [e.cell.row["freeze"] for e in ran[:position] if isinstance(e, Finished)] == ["all", "all-2", "all-1"]
 
 
 @pytest.fixture(scope="module")
-def after_others(pretrained: Job) -> list[Event]:
-    """The same depths after two others, of which the first diverges."""
+def after_failure(pretrained: Job) -> list[Event]:
+    """The same depth after another, which diverges."""
     trained = finetune.train
-    absurd = iter([True, False, False])
+    absurd = iter([True, False])
 
     def train(*args: Any, **options: Any) -> finetune.Trained:
         return trained(*args, **{**options, "rates": (1e38, 1e38) if next(absurd) else options["rates"]})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "train", train)
-        return run(replace(pretrained, freeze=("all-3", "all-2", "all-1", "all")))
+        return run(replace(pretrained, freeze=("all-2", "all-1", "all")))
 
 
-def test_a_cell_whose_training_diverges_is_failed_and_the_others_are_ok(after_others: list[Event]) -> None:
-    found = cells(after_others)
+def test_a_cell_whose_training_diverges_is_failed_and_the_others_are_ok(after_failure: list[Event]) -> None:
+    found = cells(after_failure)
     statuses = {freeze: cell.status for freeze, cell in found.items()}
-    assert statuses == {"all-3": "failed", "all-2": "ok", "all-1": "ok", "all": "ok"}
-    failed = found["all-3"]
+    assert statuses == {"all-2": "failed", "all-1": "ok", "all": "ok"}
+    failed = found["all-2"]
     assert failed.reason.startswith("FloatingPointError: ")
     assert "diverged" in failed.reason
-    assert (failed.row["status"], failed.row["freeze_depth"]) == ("failed", 2)
+    assert (failed.row["status"], failed.row["freeze_depth"]) == ("failed", 3)
     assert "test_acc" not in failed.row
-    assert predictions(after_others, "all-3") == {}
-    assert isinstance(after_others[-1], Summary)
+    assert predictions(after_failure, "all-2") == {}
+    assert isinstance(after_failure[-1], Summary)
 
 
 def test_a_cell_gives_the_same_numbers_whatever_was_measured_before_it(
-    ran: list[Event], after_others: list[Event]
+    ran: list[Event], after_failure: list[Event]
 ) -> None:
-    """Every cell trains the same network in place: it must be put back as it was, even by one that fails."""
+    """Every cell trains the same network in place: it must be put back as it was, by one that fails as well.
+
+    There all-1 comes after all-2 was trained, here after all-2 diverged.
+    """
     for freeze in ("all-1", "all"):
-        same_numbers(cells(after_others)[freeze], cells(ran)[freeze])
+        same_numbers(cells(after_failure)[freeze], cells(ran)[freeze])
         for name, values in predictions(ran, freeze).items():
-            np.testing.assert_array_equal(predictions(after_others, freeze)[name], values)
-    shallow, deep = cells(after_others)["all-2"].row, cells(after_others)["all-1"].row
-    assert shallow["freeze_depth"] == 3
-    assert shallow["trainable_params"] > deep["trainable_params"]
-    assert shallow["val_nll"] != deep["val_nll"]
+            np.testing.assert_array_equal(predictions(after_failure, freeze)[name], values)
+    assert cells(ran)["all-2"].row["val_nll"] != cells(ran)["all-1"].row["val_nll"]
 
 
 def test_only_what_is_wanted_and_possible_is_measured(
@@ -226,7 +230,7 @@ def test_without_room_activations_are_computed_anew_and_give_the_same_but_for_ro
     for split in ("val", "test"):
         found, expected = (predictions(each, "all-1")[f"{split}_probs"] for each in (said, ran))
         np.testing.assert_allclose(found, expected, atol=0.02)
-        assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 59 / 60
+        assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 63 / 64
     assert cell.row["selection_score"] == pytest.approx(kept.row["selection_score"], rel=0.01)
 
 
@@ -240,7 +244,7 @@ def boundaries(pretrained: Job) -> dict[int, stages.Boundary]:
     return dict(zip((4, 3, 2), found, strict=True))
 
 
-DEEP, MIDDLE, SHALLOW = (2 * 180 * values for values in (2 * 2 * 128, 4 * 4 * 64, 8 * 8 * 32))
+DEEP, MIDDLE, SHALLOW = (2 * 192 * values for values in (2 * 2 * 128, 4 * 4 * 64, 8 * 8 * 32))
 
 
 @pytest.mark.parametrize(
@@ -259,11 +263,11 @@ def test_what_is_kept_is_what_fits_deepest_first(
 ) -> None:
     found = jobs._room_for(replace(pretrained, augment=None, keep_bytes=room), boundaries)
     assert list(found) == kept
-    assert {(each.items, each.views) for each in found.values()} <= {(180, 1)}
+    assert {(each.items, each.views) for each in found.values()} <= {(192, 1)}
 
 
 def test_views_of_train_images_need_room_as_well(pretrained: Job, boundaries: dict[int, stages.Boundary]) -> None:
-    needed = DEEP // 180 * (180 + 60 + 60)  # sixty train images, three views: themselves and two more
+    needed = DEEP // 192 * (192 + 64 + 64)  # 64 train images, three views: themselves and two more
     job = replace(pretrained, augment="light", views=3)
     assert list(jobs._room_for(replace(job, keep_bytes=needed), boundaries)) == [4]
     assert list(jobs._room_for(replace(job, keep_bytes=needed - 1), boundaries)) == []

@@ -70,13 +70,17 @@ class Kept:
 def scale_for(values: NDArray[np.float32]) -> float:
     """The power of two by which values are divided before they are kept."""
     largest = float(np.abs(values).max(initial=0.0))
-    return float(2.0 ** np.ceil(np.log2(largest / COMFORTABLE))) if largest > 0 else 1.0
+    usual = np.finfo(np.float32).tiny < largest < np.inf
+    return float(2.0 ** np.ceil(np.log2(largest / COMFORTABLE))) if usual else 1.0
 
 
 def compact(values: NDArray[np.float32], scale: float) -> NDArray[np.float16]:
     """Values / scale as float16. Raises FloatingPointError for values that do not fit."""
-    with np.errstate(over="raise", under="ignore"):
-        return (values * np.float32(1 / scale)).astype(np.float16)
+    with np.errstate(over="ignore", under="ignore"):
+        found = (values * np.float32(1 / scale)).astype(np.float16)
+    if not np.isfinite(found).all():
+        raise FloatingPointError("activations hold NaN, or values too large to be kept as float16")
+    return found
 
 
 def _nameless(shape: tuple[int, ...], folder: Path) -> NDArray[np.float16]:

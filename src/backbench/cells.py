@@ -35,8 +35,8 @@ def parse_freeze(text: str) -> tuple[str, ...]:
     unknown = [depth for depth in depths if not re.fullmatch(r"all(-[1-9]\d*)?|none|every", depth)]
     if unknown or not depths:
         raise RequestError(
-            f"unknown freeze depth '{', '.join(unknown)}': use all (everything frozen), all-1 (all but the last"
-            " stage), all-2, ..., none or every"
+            f"unknown freeze depth '{', '.join(unknown)}': use --freeze all (everything frozen), all-1 (all but the"
+            " last stage), all-2, ..., none or every"
         )
     return depths
 

@@ -19,9 +19,9 @@ from backbench.activations import INFERENCE_BATCH
 from backbench.engines import keras_engine
 from backbench.inputs import Arrays, Items, Source
 
-# Of fine-tuning; the first leads, the others race against it. A network that starts at random has the one below.
+# Of fine-tuning; the first leads, the others race against it. What starts at random needs larger steps.
 RATES = (1e-4, 1e-3, 1e-5)
-RATE_FROM_SCRATCH = 1e-3
+RATES_FROM_SCRATCH = (1e-3,)
 
 WEIGHT_DECAY = 1e-4
 
@@ -111,15 +111,15 @@ def train(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING),
     )
     model.optimizer.build(model.trainable_variables)
-    beginning = model.get_weights()
+    beginning = state_of(model)
     start = Epoch(0, None, *_scores(model, source, labels, val))
     trials: list[Trial] = []
-    chosen, best_weights = -1, beginning
+    chosen, best_state = -1, beginning
     for position, rate in enumerate(rates):
-        model.set_weights(beginning)
+        restore(model, beginning)
         for variable in model.optimizer.variables:
             variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
-        trial, weights = _trial(
+        trial, state = _trial(
             model,
             source,
             labels,
@@ -135,11 +135,11 @@ def train(
             ),  # type: ignore[misc]
         )
         trials.append(trial)
-        if weights and (chosen < 0 or trial.best_by(epochs) > trials[chosen].best_by(epochs)):
-            chosen, best_weights = position, weights
+        if state and (chosen < 0 or trial.best_by(epochs) > trials[chosen].best_by(epochs)):
+            chosen, best_state = position, state
     if chosen < 0:
         raise FloatingPointError("the loss was not finite in the first epoch at any learning rate: training diverged")
-    model.set_weights(best_weights)
+    restore(model, best_state)
     best = max(trials[chosen].curve, key=lambda point: point.score)  # the first, should there be two
     return Trained(start, tuple(trials), chosen, best)
 
@@ -158,9 +158,9 @@ def _trial(
     rival: Trial | None,
     progress: Callable[[int], None],
 ) -> tuple[Trial, list[NDArray[Any]] | None]:
-    """One learning rate until it stops getting better, diverges or falls behind; and the weights of its best epoch."""
+    """One learning rate until it stops getting better, diverges or falls behind; and the state of its best epoch."""
     patience = max(LEAST_PATIENCE, round(PATIENCE * epochs))
-    steps = math.ceil(len(train) / batch_size)
+    steps = max(1, len(train) // batch_size)  # whole batches: one shape, one compiled step; the rest differs by epoch
     one_hot = np.eye(model.output_shape[-1], dtype=np.float32)
     curve: list[Epoch] = []
     kept: list[NDArray[Any]] | None = None
@@ -168,14 +168,16 @@ def _trial(
     for epoch in range(1, epochs + 1):
         model.reset_metrics()
         loss = math.nan
-        for step, (items, inputs) in enumerate(_batches(source, rng.permutation(train), batch_size, rng)):
+        for step, (items, inputs) in enumerate(
+            _batches(source, rng.permutation(train)[: steps * batch_size], batch_size, rng)
+        ):
             model.optimizer.learning_rate = schedule(rate, (epoch - 1) * steps + step, epochs * steps)
             loss = float(model.train_on_batch(inputs if len(inputs) > 1 else inputs[0], one_hot[labels[items]]))
         val_acc, val_nll, score = _scores(model, source, labels, val) if math.isfinite(loss) else (math.nan,) * 3
         if not (math.isfinite(loss) and math.isfinite(score)):
             return Trial(rate, tuple(curve), "diverged"), kept
         if not curve or score > curve[best].score:
-            kept, best = model.get_weights(), len(curve)
+            kept, best = state_of(model), len(curve)
         curve.append(Epoch(epoch, loss, val_acc, val_nll, score))
         progress(epoch)
         if epoch == epochs:
@@ -193,6 +195,22 @@ def schedule(rate: float, step: int, steps: int) -> float:
     if step < warm_up:
         return rate * (step + 1) / warm_up
     return rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def state_of(model: keras.Model) -> list[NDArray[Any]]:
+    """Everything that training changes: weights, moving statistics, and the seeds of dropout."""
+    return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in _variables(model)]
+
+
+def restore(model: keras.Model, state: Sequence[NDArray[Any]]) -> None:
+    """Put back what `state_of` has read."""
+    for variable, value in zip(_variables(model), state, strict=True):
+        variable.assign(value)
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    counters = {id(variable) for metric in model.metrics for variable in metric.variables}
+    return [variable for variable in model.variables if id(variable) not in counters]
 
 
 def predict(model: keras.Model, source: Source, items: Items) -> NDArray[np.float32]:

@@ -42,7 +42,9 @@ def run(job: Job, emit: Emit) -> None:
     plain_keras(job.precision)
     wanted = [cell for cell in plan(job) if not cell.impossible and (job.wanted is None or cell.cell_id in job.wanted)]
     clock = Clock(emit)
-    if job.backbone is None:
+    if not wanted:
+        pass
+    elif job.backbone is None:
         _scratch_cells(job, wanted, clock)
     elif job.pretrained:
         _backbone_cells(job, job.backbone, wanted, clock)
@@ -58,7 +60,7 @@ class _Network:
 
     backbone: Backbone
     base: keras.Model
-    weights: list[NDArray[Any]]
+    state: list[NDArray[Any]]
     boundaries: dict[int, stages.Boundary]  # by the number of frozen stages
     kept: dict[int, Kept]
     features: NDArray[np.float32]
@@ -69,7 +71,16 @@ class _Network:
 def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> None:
     """One pass for all depths, then the probe, then the fine-tuned cells, which start from it."""
     before, before_cost = clock.spent(*SHARED), clock.spent(*COST)
-    network = _network(job, backbone, wanted, clock)
+    try:
+        network = _network(job, backbone, wanted, clock)
+    except FloatingPointError as error:  # of what is kept for deeper training: the probe does not need it
+        for cell in wanted:
+            if cell.frozen < cell.stages:
+                clock.emit(failed(job, cell, error))
+        wanted = [cell for cell in wanted if cell.frozen == cell.stages]
+        if not wanted:
+            return
+        network = _network(job, backbone, wanted, clock)
     columns = _cost_columns(
         job, cost.deployed(graph.frozen_part(network.base, backbone), len(job.dataset.class_names)), clock
     )
@@ -98,6 +109,8 @@ def _network(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> 
     with clock.phase("building"):
         keras.utils.set_random_seed(wanted[0].seed)
         base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
+        if not job.pretrained:
+            graph.follow_quickly(base)
         depths = sorted({cell.frozen for cell in wanted if 0 < cell.frozen < cell.stages}, reverse=True)
         strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
         boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
@@ -124,9 +137,12 @@ def _network(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> 
             scratch=job.cache,
             progress=report,
         )
-    head = path.heads[path.gentle(len(data.indices("val")))]
-    start = tails.start_from(head, features, data.indices("train"))
-    return _Network(backbone, base, base.get_weights(), boundaries, kept, features, path, start)
+    if job.pretrained:
+        head = path.heads[path.gentle(len(data.indices("val")))]
+        start = tails.start_from(head, features, data.indices("train"))
+    else:
+        start = tails.start_at_random(features.shape[1], len(data.class_names), seed=wanted[0].seed)
+    return _Network(backbone, base, finetune.state_of(base), boundaries, kept, features, path, start)
 
 
 def _room_for(job: Job, boundaries: dict[int, stages.Boundary]) -> dict[int, Kept]:
@@ -187,7 +203,7 @@ def _fine_tuned(job: Job, network: _Network, cell: Plan, columns: dict[str, Any]
                 val=data.indices("val"),
                 epochs=job.epochs,
                 batch_size=job.batch_size,
-                rates=finetune.RATES,
+                rates=_rates(job),
                 seed=cell.seed,
                 progress=report,
             )
@@ -195,7 +211,7 @@ def _fine_tuned(job: Job, network: _Network, cell: Plan, columns: dict[str, Any]
         with clock.phase("evaluation"):
             found = {name: finetune.predict(model, source, data.indices(name)) for name in SPLITS}
     finally:
-        network.base.set_weights(network.weights)
+        finetune.restore(network.base, network.state)
     row = columns | {
         "trainable_params": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
         "fit_seconds": fit_seconds,
@@ -204,7 +220,7 @@ def _fine_tuned(job: Job, network: _Network, cell: Plan, columns: dict[str, Any]
     path = network.path
     trace = {
         "training": trained.trace(),
-        "start_strength": path.steps[path.gentle(len(data.indices("val")))].strength,
+        "start_strength": path.steps[path.gentle(len(data.indices("val")))].strength if job.pretrained else None,
         "probe_score": path.steps[path.chosen].score,
         "inputs": type(source).__name__,
     }
@@ -216,15 +232,19 @@ def _fine_tuned(job: Job, network: _Network, cell: Plan, columns: dict[str, Any]
     clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(reasons)))
 
 
+def _rates(job: Job) -> tuple[float, ...]:
+    return finetune.RATES if job.pretrained else finetune.RATES_FROM_SCRATCH
+
+
 def _estimate(job: Job, cell: Plan, clock: Clock) -> str:
     """How long training everything will take at most, from the frozen pass: a training step is about three of it."""
-    data = job.dataset
+    data, rates = job.dataset, len(_rates(job))
     an_epoch = 3 * clock.seconds["frozen pass"] * len(data.indices("train")) / len(data.ids)
-    minutes = an_epoch * job.epochs * len(finetune.RATES) / 60
-    return (
-        f"{job.label} @ {cell.freeze}: training all of it takes up to {minutes:.0f} min"
-        f" ({len(finetune.RATES)} learning rates, at most {job.epochs} epochs each)"
+    minutes = max(1, round(an_epoch * job.epochs * rates / 60))
+    trials = (
+        f"{rates} learning rates, at most {job.epochs} epochs each" if rates > 1 else f"at most {job.epochs} epochs"
     )
+    return f"{job.label} @ {cell.freeze}: training all of it takes up to {minutes} min ({trials})"
 
 
 def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
@@ -249,7 +269,7 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
                 val=data.indices("val"),
                 epochs=job.epochs,
                 batch_size=job.batch_size,
-                rates=(finetune.RATE_FROM_SCRATCH,),
+                rates=finetune.RATES_FROM_SCRATCH,
                 seed=cell.seed,
                 progress=report,
             )

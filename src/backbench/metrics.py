@@ -13,8 +13,8 @@ from scipy.stats import norm
 
 ECE_BINS = 15
 
-# Temperatures from a twentieth to twenty-fold are tried.
-LOG_TEMPERATURE = math.log(20)
+# Temperatures from a hundredth to a hundredfold are tried.
+LOG_TEMPERATURE = math.log(100)
 
 Probabilities = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]

@@ -241,9 +241,14 @@ def _require_same_recipe(
         if name in held and held[name] != asked:
             option = "KERAS_BACKEND" if name == "backend" else "--" + name.replace("_", "-")
             raise RequestError(
-                f"{directory} holds results made with {option} {held[name]}, not {asked}, which one table cannot mix:"
+                f"{directory} holds results made with {option} {_said(held[name])}, not {_said(asked)}, which one table"
+                " cannot mix:"
                 " choose another folder with --out, or start over with --fresh"
             )
+
+
+def _said(value: Any) -> str:
+    return "left out" if value is None else str(value)
 
 
 def _require_same_dataset(directory: Path, earlier: Mapping[str, Any], dataset: Dataset) -> None:

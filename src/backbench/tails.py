@@ -17,7 +17,7 @@ from backbench.records import Backbone
 
 @dataclass(frozen=True)
 class Start:
-    """Where a head starts: a probe's solution, in units in which every feature varies by about one on train.
+    """Where a head starts: at a probe's solution, in units in which every feature varies by about one on train.
 
     logits = ((features - mean) / deviation) @ weights + bias; mean, deviation [d], weights [d, C], bias [C]. In these
     units one learning rate means the same for backbones whose features differ in size.
@@ -44,7 +44,14 @@ def start_from(head: Head, features: NDArray[Any], train: NDArray[np.int64]) -> 
     )
 
 
-@keras.saving.register_keras_serializable("backbench")
+def start_at_random(width: int, classes: int, *, seed: int) -> Start:
+    """A head for a network that starts at random: there a probe's features are not those that training begins with."""
+    reach = np.sqrt(6 / (width + classes))  # Glorot and Bengio 2010, equation 16
+    weights = np.random.default_rng(seed).uniform(-reach, reach, (width, classes)).astype(np.float32)
+    zeros, ones = np.zeros(width, np.float32), np.ones(width, np.float32)
+    return Start(zeros, ones, weights, np.zeros(classes, np.float32))
+
+
 class InferenceMode(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """A model that trains while it computes as in inference: batch norm by its moving statistics, no dropout.
 
