@@ -2,8 +2,9 @@
 
     python benchmarks/freeze_depth.py --dataset path/to/grocery
 
-Both sides train the same layers of the same network from the same start, for the same epochs, at the same learning
-rate and batch size, with val scored after each. The plain loop for `all` starts its head at random, as the guide does.
+Both sides train the same layers of the same network from the same start, for the same epochs, at the same highest
+learning rate and batch size, with val scored after each; the cached side also warms up and decays. The plain loop for
+`all` starts its head at random, as the guide does.
 Three limits stand beside it: one bare forward pass against the pass that also keeps the boundaries of four depths, and
 for each fine-tuned depth the bare training steps of the tail on one batch. Everything runs in this process, once;
 the figures go to benchmarks/freeze_depth.json.

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from backbench import cli, pixels, store, sweep
-from backbench.records import Cell, Finished, Job
+from backbench.records import PROTOCOL_VERSION, Cell, Finished, Job
 
 FRAMEWORKS = ("keras", "tensorflow", "jax", "torch", "openvino")
 
@@ -98,6 +98,7 @@ def test_unknown_backbones_are_refused_with_the_nearest_names(
         ("--freeze", "all-1;none", "freeze depth 'all-1;none'"),
         ("--views", "0", "--views 0"),
         ("--keep-gb", "-1", "--keep-gb -1"),
+        ("--keep-gb", "inf", "--keep-gb inf"),
         ("--weights", "imagnet", "--weights imagnet is unknown"),
         ("--weights", "", "--weights (empty) is unknown"),
         ("--seeds", "0", "--seeds 0"),
@@ -300,7 +301,7 @@ def results(tmp_path: Path) -> Path:
         {
             "command": "backbench sweep --dataset fruit",
             "request": {"dataset": "fruit"},
-            "protocol": {"version": 1},
+            "protocol": {"version": PROTOCOL_VERSION},
             "dataset": {
                 "name": "fruit",
                 "source": "~/fruit",

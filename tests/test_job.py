@@ -85,6 +85,11 @@ def ran(pretrained: Job) -> list[Event]:
     return run(replace(pretrained, freeze=DEPTHS))
 
 
+def test_no_cell_was_trained_for_longer_than_it_took(ran: list[Event]) -> None:
+    for cell in cells(ran).values():
+        assert 0 < cell.row["fit_seconds"] <= cell.row["wall_seconds"]
+
+
 def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretrained: Job) -> None:
     found = cells(ran)
     assert list(found) == list(DEPTHS)

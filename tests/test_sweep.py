@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from backbench import cli, metrics, store, supply, sweep
 from backbench.errors import RequestError, UnavailableError
 from backbench.executors.local import Broken
-from backbench.records import Event, Finished, Job, Note, Request, Weights
+from backbench.records import PROTOCOL_VERSION, Event, Finished, Job, Note, Request, Weights
 
 MOBILE = "MobileNetV2:alpha=0.35"
 TIMES = ["latency_ms", "throughput_ips", "peak_mem_mb", "fit_seconds", "wall_seconds"]
@@ -342,6 +342,17 @@ def test_one_table_does_not_mix_recipes(copy: Swept, ran: list[str], change: dic
         sweep.run(replace(copy.request, **change))
     (name,) = change
     assert f"--{name.replace('_', '-')}" in str(refused.value)
+    assert ran == []
+    assert digests(copy.out) == before
+
+
+def test_scores_of_another_protocol_are_not_mixed_in(copy: Swept, ran: list[str]) -> None:
+    record = json.loads((copy.out / "run.json").read_text())
+    record["protocol"]["version"] = PROTOCOL_VERSION - 1
+    (copy.out / "run.json").write_text(json.dumps(record))
+    before = digests(copy.out)
+    with pytest.raises(RequestError, match=f"protocol {PROTOCOL_VERSION - 1}.*--out.*--fresh"):
+        sweep.run(copy.request)
     assert ran == []
     assert digests(copy.out) == before
 

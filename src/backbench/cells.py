@@ -42,7 +42,7 @@ def parse_freeze(text: str) -> tuple[str, ...]:
 
 
 def plan(job: Job) -> tuple[Plan, ...]:
-    """Every cell of a job, shallow training first. What is deterministic is planned once, whatever the seeds."""
+    """Every cell of a job, depths in the order asked for. What is deterministic is planned once, whatever the seeds."""
     if job.backbone is None:
         return tuple(_plan(job, "none", 0, 1, seed) for seed in range(job.seeds))
     stages = len(stages_of(job.backbone.name))

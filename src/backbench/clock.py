@@ -1,4 +1,4 @@
-"""Seconds of each phase of a job, and where it is."""
+"""How long each phase of a job took."""
 
 from __future__ import annotations
 

@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from backbench.backbones import graph, parse_backbones, scratch
+from backbench.backbones.flops import flops
+from backbench.clock import Clock
+from backbench.records import Job
 
 WARM_UPS = 1
 REPEATS = 15
@@ -62,12 +66,45 @@ def _median_seconds(model: keras.Model, images: np.ndarray) -> float:
     return statistics.median(taken[WARM_UPS:])
 
 
-def peak_memory(backbone: str, *, image_size: int, classes: int, backend: str, timeout: float = 600.0) -> float:
+def columns(job: Job, model: keras.Model, clock: Clock) -> dict[str, Any]:
+    """What the table says of a deployed model's cost."""
+    with clock.phase("timing") as report:
+        measured = speed(model, progress=report)
+    with clock.phase("memory"):
+        try:
+            memory = peak_memory(
+                job.backbone.name if job.backbone else "scratch",
+                image_size=job.image_size,
+                classes=len(job.dataset.class_names),
+                backend=job.backend,
+                precision=job.precision,
+            )
+        except (RuntimeError, subprocess.TimeoutExpired) as error:  # a missing cost must not cost the cell
+            print(f"peak memory was not measured: {error}")
+            memory = None
+    return {
+        "params": model.count_params(),
+        "flops": flops(model),
+        "latency_ms": measured.latency_ms,
+        "throughput_ips": measured.throughput_ips,
+        "peak_mem_mb": memory,
+    }
+
+
+def peak_memory(
+    backbone: str,
+    *,
+    image_size: int,
+    classes: int,
+    backend: str,
+    precision: str = "float32",
+    timeout: float = 600.0,
+) -> float:
     """MiB that a fresh process needs at its peak to build the network and classify one image, framework included.
 
     The weights are random: they take the same room. Raises RuntimeError when that process fails.
     """
-    asked = json.dumps({"backbone": backbone, "image_size": image_size, "classes": classes})
+    asked = json.dumps({"backbone": backbone, "image_size": image_size, "classes": classes, "precision": precision})
     done = subprocess.run(  # noqa: S603  our own interpreter and module
         [sys.executable, "-m", "backbench.cost", asked],
         capture_output=True,
@@ -94,8 +131,8 @@ def _high_water_mark() -> float:
 
 
 def _main(asked: str) -> None:
-    graph.plain_keras()
     wish = json.loads(asked)
+    graph.plain_keras(wish["precision"])
     (backbone,) = parse_backbones(wish["backbone"])
     if backbone is None:
         model = deployed(scratch.build(image_size=wish["image_size"], classes=wish["classes"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from backbench import cost, finetune, tails
 from backbench.activations import INFERENCE_BATCH, Kept, augmented_pass, frozen_pass, scale_for
 from backbench.backbones import graph, scratch, stages
-from backbench.backbones.flops import flops
 from backbench.backbones.graph import plain_keras
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import Plan, augment_of, plan
@@ -27,7 +25,7 @@ from backbench.inputs import FromKept, FromPixels, FromPrefix, Source
 from backbench.probe import ProbePath, fit_path
 from backbench.records import PROTOCOL_VERSION, SPLITS, Backbone, Job, Note, Summary
 
-SHARED = ("building", "frozen pass", "augmented views", "probe")
+SHARED = ("building", "frozen pass", "augmented views")
 COST = ("timing", "memory")
 
 # Of the free disk, so that the sweep's other files and the user's own still find room.
@@ -37,7 +35,8 @@ SHARE_OF_DISK = 0.8
 def run(job: Job, emit: Emit) -> None:
     """Measure every wanted cell of a job and emit each as it is finished, then a summary.
 
-    Whatever goes wrong is raised: UnavailableError for what cannot be had here, anything else is a failure.
+    A cell whose numbers are not finite is emitted as failed; whatever else goes wrong is raised: UnavailableError for
+    what cannot be had here, anything else is a failure.
     """
     plain_keras(job.precision)
     wanted = [cell for cell in plan(job) if not cell.impossible and (job.wanted is None or cell.cell_id in job.wanted)]
@@ -66,25 +65,32 @@ class _Network:
     features: NDArray[np.float32]
     path: ProbePath
     start: tails.Start
+    pass_seconds: float
+    probe_seconds: float
 
 
 def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> None:
     """One pass for all depths, then the probe, then the fine-tuned cells, which start from it."""
     before, before_cost = clock.spent(*SHARED), clock.spent(*COST)
+    too_large: FloatingPointError | None = None
     try:
         network = _network(job, backbone, wanted, clock)
-    except FloatingPointError as error:  # of what is kept for deeper training: the probe does not need it
+    except FloatingPointError as error:
+        too_large = error
+    if too_large:  # activations between the first stage and the last: the probe and `none` do not need them
         for cell in wanted:
-            if cell.frozen < cell.stages:
-                clock.emit(failed(job, cell, error))
-        wanted = [cell for cell in wanted if cell.frozen == cell.stages]
+            if 0 < cell.frozen < cell.stages:
+                clock.emit(failed(job, cell, too_large))
+        wanted = [cell for cell in wanted if cell.frozen in (0, cell.stages)]
         if not wanted:
             return
         network = _network(job, backbone, wanted, clock)
-    columns = _cost_columns(
+    columns = cost.columns(
         job, cost.deployed(graph.frozen_part(network.base, backbone), len(job.dataset.class_names)), clock
     )
     shared = (clock.spent(*SHARED) - before + clock.spent(*COST) - before_cost) / len(wanted)
+    if all(cell.frozen < cell.stages for cell in wanted):  # else the probe is the fully frozen cell's own
+        shared += network.probe_seconds / len(wanted)
     probed = {"path": [asdict(step) for step in network.path.steps], "chosen": network.path.chosen}
     for cell in wanted:
         began = time.perf_counter()
@@ -94,8 +100,8 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
                 found = {name: head(network.features, data.indices(name)) for name in SPLITS}
                 row = columns | {
                     "trainable_params": head.weights.size + head.bias.size,
-                    "fit_seconds": clock.seconds["probe"],
-                    "wall_seconds": shared + time.perf_counter() - began,
+                    "fit_seconds": network.probe_seconds,
+                    "wall_seconds": shared + network.probe_seconds + time.perf_counter() - began,
                 }
                 clock.emit(finished(job, cell, found, row=row, trace={"probe": probed}, head=head))
             else:
@@ -127,6 +133,7 @@ def _network(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> 
     if kept and next(iter(kept.values())).views > 1:
         with clock.phase("augmented views") as report:
             augmented_pass(model, pixels, data.rows, kept=list(kept.values()), flips=data.flips, progress=report)
+    before = clock.spent("probe")
     with clock.phase("probe") as report:
         path = fit_path(
             features,
@@ -142,7 +149,18 @@ def _network(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> 
         start = tails.start_from(head, features, data.indices("train"))
     else:
         start = tails.start_at_random(features.shape[1], len(data.class_names), seed=wanted[0].seed)
-    return _Network(backbone, base, finetune.state_of(base), boundaries, kept, features, path, start)
+    return _Network(
+        backbone,
+        base,
+        finetune.state_of(base),
+        boundaries,
+        kept,
+        features,
+        path,
+        start,
+        passed,
+        clock.spent("probe") - before,
+    )
 
 
 def _room_for(job: Job, boundaries: dict[int, stages.Boundary]) -> dict[int, Kept]:
@@ -190,7 +208,7 @@ def _fine_tuned(job: Job, network: _Network, cell: Plan, columns: dict[str, Any]
         with clock.phase("fine-tuning") as report:
             source, scales = _source(job, network, cell)
             if cell.frozen == 0:
-                clock.emit(Note(_estimate(job, cell, clock)))
+                clock.emit(Note(_estimate(job, cell, network)))
                 model = tails.whole(network.base, backbone, network.start, pretrained=job.pretrained)
             else:
                 boundary = network.boundaries[cell.frozen]
@@ -236,10 +254,11 @@ def _rates(job: Job) -> tuple[float, ...]:
     return finetune.RATES if job.pretrained else finetune.RATES_FROM_SCRATCH
 
 
-def _estimate(job: Job, cell: Plan, clock: Clock) -> str:
+def _estimate(job: Job, cell: Plan, network: _Network) -> str:
     """How long training everything will take at most, from the frozen pass: a training step is about three of it."""
     data, rates = job.dataset, len(_rates(job))
-    an_epoch = 3 * clock.seconds["frozen pass"] * len(data.indices("train")) / len(data.ids)
+    passes = 3 * len(data.indices("train")) + len(data.indices("val"))
+    an_epoch = network.pass_seconds * passes / len(data.ids)
     minutes = max(1, round(an_epoch * job.epochs * rates / 60))
     trials = (
         f"{rates} learning rates, at most {job.epochs} epochs each" if rates > 1 else f"at most {job.epochs} epochs"
@@ -258,51 +277,33 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
         keras.utils.set_random_seed(cell.seed)
         with clock.phase("building"):
             model = scratch.build(image_size=job.image_size, classes=len(data.class_names))
-        columns = columns or _cost_columns(job, cost.deployed(model), clock)
+        columns = columns or cost.columns(job, cost.deployed(model), clock)
         began = time.perf_counter()
-        with clock.phase("training") as report:
-            trained = finetune.train(
-                model,
-                source,
-                data.labels,
-                train=data.indices("train"),
-                val=data.indices("val"),
-                epochs=job.epochs,
-                batch_size=job.batch_size,
-                rates=finetune.RATES_FROM_SCRATCH,
-                seed=cell.seed,
-                progress=report,
-            )
-        fit_seconds = time.perf_counter() - began
-        with clock.phase("evaluation"):
-            found = {name: finetune.predict(model, source, data.indices(name)) for name in SPLITS}
-        row = columns | {
-            "trainable_params": model.count_params(),
-            "fit_seconds": fit_seconds,
-            "wall_seconds": clock.spent(*own) - before + clock.spent(*COST) / len(wanted),
-        }
-        clock.emit(finished(job, cell, found, row=row, trace={"training": trained.trace()}))
-
-
-def _cost_columns(job: Job, model: keras.Model, clock: Clock) -> dict[str, Any]:
-    with clock.phase("timing") as report:
-        speed = cost.speed(model, progress=report)
-    with clock.phase("memory"):
-        name = job.backbone.name if job.backbone else "scratch"
         try:
-            memory = cost.peak_memory(
-                name, image_size=job.image_size, classes=len(job.dataset.class_names), backend=job.backend
-            )
-        except (RuntimeError, subprocess.TimeoutExpired) as error:  # a missing cost must not cost the cell
-            print(f"peak memory was not measured: {error}")
-            memory = None
-    return {
-        "params": model.count_params(),
-        "flops": flops(model),
-        "latency_ms": speed.latency_ms,
-        "throughput_ips": speed.throughput_ips,
-        "peak_mem_mb": memory,
-    }
+            with clock.phase("training") as report:
+                trained = finetune.train(
+                    model,
+                    source,
+                    data.labels,
+                    train=data.indices("train"),
+                    val=data.indices("val"),
+                    epochs=job.epochs,
+                    batch_size=job.batch_size,
+                    rates=finetune.RATES_FROM_SCRATCH,
+                    seed=cell.seed,
+                    progress=report,
+                )
+            fit_seconds = time.perf_counter() - began
+            with clock.phase("evaluation"):
+                found = {name: finetune.predict(model, source, data.indices(name)) for name in SPLITS}
+            row = columns | {
+                "trainable_params": model.count_params(),
+                "fit_seconds": fit_seconds,
+                "wall_seconds": clock.spent(*own) - before + clock.spent(*COST) / len(wanted),
+            }
+            clock.emit(finished(job, cell, found, row=row, trace={"training": trained.trace()}))
+        except FloatingPointError as error:
+            clock.emit(failed(job, cell, error))
 
 
 def _features_key(job: Job, backbone: Backbone, cell: Plan) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -53,7 +54,7 @@ def check(request: Request) -> None:
         raise RequestError(
             f"--limit {request.limit} leaves no images: at least 1 per split, and one per class in train"
         )
-    if request.keep_gb < 0:
+    if not 0 <= request.keep_gb < math.inf:
         raise RequestError(f"--keep-gb {request.keep_gb} means nothing: 0 keeps no activations, 20 is the default")
     choices = {
         "resize": pixels.RESIZES,

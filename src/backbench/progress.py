@@ -11,7 +11,9 @@ from tqdm import tqdm
 SHARES = {
     "building": 0.05,
     "frozen pass": 0.6,
+    "augmented views": 0.1,
     "probe": 0.15,
+    "fine-tuning": 0.7,
     "training": 0.7,
     "evaluation": 0.05,
     "timing": 0.1,

@@ -21,7 +21,19 @@ from backbench.cells import Plan, empty_row, plan
 from backbench.errors import BackbenchError, RequestError, UnavailableError
 from backbench.executors import local
 from backbench.progress import Bar
-from backbench.records import Cell, Dataset, Event, Finished, Job, Listing, Note, Progress, Request, Summary
+from backbench.records import (
+    PROTOCOL_VERSION,
+    Cell,
+    Dataset,
+    Event,
+    Finished,
+    Job,
+    Listing,
+    Note,
+    Progress,
+    Request,
+    Summary,
+)
 from backbench.supply import Supply
 
 # What all cells of one table share; the columns do not tell it apart.
@@ -235,6 +247,12 @@ def _require_same_recipe(
     directory: Path, earlier: Mapping[str, Any], request: Request, resolved: Mapping[str, str]
 ) -> None:
     """Cells of one table differ in what its columns say, and in nothing else."""
+    held_version = earlier.get("protocol", {}).get("version", PROTOCOL_VERSION)
+    if held_version != PROTOCOL_VERSION:
+        raise RequestError(
+            f"{directory} holds results of protocol {held_version}, whose scores mean something else than those of"
+            f" protocol {PROTOCOL_VERSION}: choose another folder with --out, or start over with --fresh"
+        )
     held = {**earlier.get("request", {}), **earlier.get("resolved", {})}
     for name in RECIPE:
         asked = resolved.get(name, getattr(request, name, None))
