@@ -77,8 +77,10 @@ def _plain(asked: Job, network: job._Network, left: int, *, epochs: int, rate: f
         keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=finetune.SMOOTHING),
         metrics=["accuracy"],
     )
+    one_hot = np.eye(len(data.class_names), dtype=np.float32)
     split = {
-        name: (pixels[data.rows[data.indices(name)]], data.labels[data.indices(name)]) for name in ("train", "val")
+        name: (pixels[data.rows[data.indices(name)]], one_hot[data.labels[data.indices(name)]])
+        for name in ("train", "val")
     }
     began = time.perf_counter()
     model.fit(*split["train"], validation_data=split["val"], epochs=epochs, batch_size=asked.batch_size, verbose=0)

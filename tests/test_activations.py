@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from backbench import activations
-from backbench.activations import Kept, batches, compact, scale_for
+from backbench.activations import Frozen, Kept, batches, scale_for
 from backbench.augment import view
 from backbench.backbones import graph, parse_backbones, stages
 from backbench.engines import keras_engine
@@ -76,7 +76,7 @@ def images_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def counted(model: keras.Model, batches: Iterable[NDArray[Any]]) -> Iterator[NDArray[np.float32]]:
         def told() -> Iterator[NDArray[Any]]:
             for batch in batches:
-                seen.append(len(batch))
+                seen.append(len(batch[0] if isinstance(batch, list) else batch))
                 yield batch
 
         return forward(model, told())
@@ -94,7 +94,7 @@ def frozen_pass(
     model: keras.Model, pixels: NDArray[np.uint8], rows: NDArray[np.int64], **options: Any
 ) -> NDArray[np.float32]:
     """The features alone, without the seconds that they took."""
-    return activations.frozen_pass(model, pixels, rows, **options)[0]
+    return activations.frozen_pass(Frozen(model), pixels, rows, **options)[0]
 
 
 def files(cache: Path) -> tuple[Path, Path]:
@@ -204,9 +204,9 @@ def test_features_from_the_cache_come_with_the_seconds_that_they_took_once(
     def slowly(done: int, total: int) -> None:
         time.sleep(0.05)
 
-    _, took = activations.frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path, progress=slowly)
+    _, took = activations.frozen_pass(Frozen(model), pixels, rows, key=KEY, cache=tmp_path, progress=slowly)
     assert 0.15 <= took < 60
-    _, again = activations.frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path, progress=slowly)
+    _, again = activations.frozen_pass(Frozen(model), pixels, rows, key=KEY, cache=tmp_path, progress=slowly)
     assert again == took
 
 
@@ -320,63 +320,87 @@ def test_room_for_activations_by_hand(tmp_path: Path) -> None:
 
 def test_the_file_of_activations_has_no_name_that_could_outlive_the_process(tmp_path: Path) -> None:
     kept = keep(((4,),), tmp_path / "activations")
-    kept.write(0, [np.ones((70, 4), np.float32)])
+    kept.write(0, [np.ones((70, 4), np.float16)], [1.0])
     assert list((tmp_path / "activations").iterdir()) == []
-    np.testing.assert_array_equal(kept.read(np.arange(70))[0] * kept.scales[0], 1)
+    np.testing.assert_array_equal(kept.read(np.arange(70))[0], 1)
 
 
 @pytest.mark.parametrize(
     ("largest", "expected"),
     # The smallest power of two that brings the largest to 128 or less.
-    [(128.0, 1.0), (129.0, 2.0), (300.0, 4.0), (1.0, 2.0**-7), (-300.0, 4.0), (1e-3, 2.0**-16), (0.0, 1.0)],
+    [(128.0, 1.0), (129.0, 2.0), (300.0, 4.0), (1.0, 2.0**-7), (1e-3, 2.0**-16), (0.0, 1.0), (np.inf, 1.0)],
 )
 def test_scales_are_powers_of_two_that_leave_room_on_both_sides(largest: float, expected: float) -> None:
-    assert scale_for(np.array([[0.0, largest, largest / 3]], np.float32)) == expected
+    assert scale_for(largest) == expected
 
 
-def test_activations_come_back_but_for_rounding(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    shapes = ((3, 3, 4), (5,))
-    wide = (rng.normal(size=(20, 3, 3, 4)) * np.exp(rng.normal(0, 3, (20, 1, 1, 4)))).astype(np.float32)
-    narrow = (1e-6 * rng.normal(size=(20, 5))).astype(np.float32)
-    kept = keep(shapes, tmp_path, items=20)
-    kept.write(0, [wide[:12], narrow[:12]])
-    kept.write(12, [wide[12:], narrow[12:]])
-    assert kept.scales == [scale_for(wide[:12]), scale_for(narrow[:12])], "one for each tensor, of the first batch"
-    for found, scale, expected in zip(kept.read(np.arange(20)), kept.scales, (wide, narrow), strict=True):
-        error = np.abs(found.astype(np.float64) * scale - expected)
-        assert np.all(error <= ROUNDING * np.abs(expected) + LEAST * scale)
+def shifted(*factors: float) -> keras.Model:
+    """Pixels less 100 without pooling, times each factor: what a boundary of so many tensors would give."""
+    images = keras.Input((1, 4, 3), dtype="uint8")
+    values = keras.ops.cast(images, "float32") - 100.0
+    return keras.Model(images, [values * factor for factor in factors])
+
+
+def scans(*rows: list[int]) -> NDArray[np.uint8]:
+    """Images of one line of four points, grey."""
+    return np.array(rows, np.uint8)[:, None, :, None].repeat(3, axis=3)
+
+
+def test_activations_come_back_but_for_rounding() -> None:
+    images = np.random.default_rng(0).integers(0, 200, (20, 1, 4, 3), dtype=np.uint8)
+    images[0, 0, 0] = 0  # the largest, and of both tensors in the first batch
+    factors = (1 / 3, 1e-6 / 7)
+    frozen = Frozen(shifted(*factors), pooled=False)
+    found = [np.concatenate(parts) for parts in zip(*frozen.forward([images[:12], images[12:]]), strict=True)]
+    assert frozen.scales == tuple(scale_for(100 * factor) for factor in factors), "one for each tensor"
+    for rounded, scale, factor in zip(found, frozen.scales, factors, strict=True):
+        expected = (images.astype(np.float64) - 100) * factor
+        error = np.abs(rounded.astype(np.float64) * scale - expected)
+        assert np.all(error <= 1.01 * ROUNDING * np.abs(expected) + LEAST * scale)
         assert error.max() > 0, "or nothing was rounded at all"
 
 
-def test_what_float16_can_hold_comes_back_to_the_bit(tmp_path: Path) -> None:
-    values = np.array([[0, 1, -1, 0.5, 3, 1000, -2000, 2.0**-10]], np.float32)
-    kept = keep(((8,),), tmp_path, items=1)
-    kept.write(0, [values])
-    assert kept.scales == [16.0]
-    np.testing.assert_array_equal(kept.read(np.array([0]))[0].astype(np.float32) * 16, values)
+def test_what_float16_can_hold_comes_back_to_the_bit() -> None:
+    frozen = Frozen(shifted(20.0), pooled=False)
+    ((found,),) = frozen.forward([scans([0, 100, 101, 200])])
+    assert frozen.scales == (16.0,), "2000 comes to 125"
+    np.testing.assert_array_equal(found.astype(np.float32)[0, 0, :, 0] * 16, [-2000, 0, 20, 2000])
 
 
-def test_values_beyond_the_range_of_the_first_batch_are_refused_and_not_cut_off(tmp_path: Path) -> None:
-    kept = keep(((2,),), tmp_path, items=4)
-    kept.write(0, [np.array([[1.0, 128.0]], np.float32)])
-    kept.write(1, [np.array([[0.0, 65504.0], [-65504.0, 0.0]], np.float32)])  # the largest that float16 knows
-    with pytest.raises(FloatingPointError):
-        kept.write(3, [np.array([[0.0, 66000.0]], np.float32)])
-    with pytest.raises(FloatingPointError):
-        compact(np.array([-66000.0], np.float32), 1.0)
-    assert compact(np.array([-66000.0], np.float32), 2.0)[0] == -33000
-    assert compact(np.array([1e-12], np.float32), 1.0)[0] == 0, "what is too small to matter is nought"
+def test_values_beyond_the_range_of_the_first_batch_are_refused_and_not_cut_off() -> None:
+    frozen = Frozen(shifted(655.04), pooled=False)
+    frozen.settle(scans([100, 100, 100, 100]))
+    assert frozen.scales == (1.0,), "nothing to go by"
+    ((found,),) = frozen.forward([scans([200, 0, 100, 100])])  # the largest that float16 knows
+    np.testing.assert_array_equal(found[0, 0, :, 0], np.float16([65504, -65504, 0, 0]))
+    for beyond in (scans([202, 100, 100, 100]), scans([0, 100, 203, 100])):
+        with pytest.raises(FloatingPointError, match="float16"):
+            list(frozen.forward([beyond]))
+    ((small,),) = Frozen(shifted(1e-9), pooled=False).forward([scans([200, 0, 100, 101])])
+    np.testing.assert_allclose(small[0, 0, :, 0] / small[0, 0, 0, 0], [1, -1, 0, 0.01], rtol=1e-3)
+
+
+def test_tensors_that_hold_nan_are_refused_though_the_largest_may_not_show_it() -> None:
+    images = keras.Input((1, 4, 3), dtype="uint8")
+    values = keras.ops.cast(images, "float32")
+    frozen = Frozen(keras.Model(images, [values * 1.0, values * (values - 7.0) / (values - 7.0)]), pooled=False)
+    assert len(next(frozen.forward([scans([1, 2, 3, 4])]))) == 2
+    with pytest.raises(FloatingPointError, match="NaN"):
+        list(frozen.forward([scans([1, 2, 7, 4])]))
+
+
+def test_no_images_give_nothing() -> None:
+    assert list(Frozen(shifted(1.0), pooled=False).forward([])) == []
 
 
 def test_every_view_of_a_train_item_has_its_own_place(tmp_path: Path) -> None:
     # Six items, of which 5, 0 and 3 are trained on, in this order: rows 6 to 8 are their view 1, 9 to 11 their view 2.
     kept = keep(((1,),), tmp_path, items=6, train=np.array([5, 0, 3]), views=3)
-    kept.write(0, [np.arange(12, dtype=np.float32)[:, None]])
+    kept.write(0, [np.arange(12, dtype=np.float16)[:, None]], [1.0])
 
     def rows_of(items: list[int], views: list[int] | None = None) -> list[int]:
         (found,) = kept.read(np.array(items), None if views is None else np.array(views))
-        return (found[:, 0] * kept.scales[0]).astype(int).tolist()
+        return found[:, 0].astype(int).tolist()
 
     assert rows_of([0, 1, 2, 3, 4, 5]) == [0, 1, 2, 3, 4, 5]
     assert rows_of([4, 1, 4]) == [4, 1, 4]
@@ -443,7 +467,7 @@ def test_activations_are_computed_anew_though_the_features_are_in_the_cache(
     images_seen.clear()
     kept = [keep(boundary, tmp_path) for boundary in boundaries]
     found = np.array(frozen_pass(cut, pixels, rows, key=KEY, cache=tmp_path, kept=kept))
-    assert sum(images_seen) == 70
+    assert images_seen == [32, 32, 32, 6], "the first batch once more, to find the scales"
     same(found, before)
     assert all(np.abs(activation.read(np.arange(70))[0]).max() > 0 for activation in kept)
     images_seen.clear()
@@ -486,9 +510,18 @@ def test_augmented_views_are_those_of_the_images_and_the_same_whenever_they_are_
     made = []
     for _ in range(2):
         kept = [keep(boundary, tmp_path, items=40, train=train, views=3) for boundary in boundaries]
-        frozen_pass(cut, pixels, rows, key=KEY, cache=tmp_path, kept=kept)
-        activations.augmented_pass(cut, pixels, rows, kept=kept, flips=flips)
+        frozen = Frozen(cut)
+        features, _ = activations.frozen_pass(frozen, pixels, rows, key=KEY, cache=tmp_path, kept=kept)
+        with_views = activations.augmented_pass(
+            frozen, pixels, rows, features=features, train=train, views=3, flips=flips, folder=tmp_path, kept=kept
+        )
         made.append(kept)
+    whole = graph.frozen_part(base, backbone)
+    expected = [features]
+    for number in (1, 2):
+        images = view(pixels[rows[train]], train, np.full(5, number), flips=flips)
+        expected.append(np.asarray(whole(images, training=False)))
+    np.testing.assert_allclose(with_views, np.concatenate(expected), rtol=1e-4, atol=1e-5)
     for boundary, first, second in zip(boundaries, *made, strict=True):
         alone = graph.frozen_part(base, backbone, boundary.tensors, pooled=False)
         clean = np.asarray(alone(pixels[rows[train]], training=False))
@@ -499,22 +532,27 @@ def test_augmented_views_are_those_of_the_images_and_the_same_whenever_they_are_
             expected = np.asarray(alone(images, training=False))
             close_to_kept(found, first.scales[0], expected)
             assert np.allclose(expected, clean) == (number == 0)
-        (whole,) = first.read(np.arange(40))
+        (every,) = first.read(np.arange(40))
         (part,) = first.read(train)
-        np.testing.assert_array_equal(whole[train], part)
+        np.testing.assert_array_equal(every[train], part)
 
 
 def test_the_pass_over_views_tells_how_far_it_is(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 20, (30, 4, 4, 3), dtype=np.uint8)
     kept = keep(((4, 4, 3),), tmp_path, items=30, train=np.arange(20), views=3)
-    frozen_pass(cubes(), images, np.arange(30), key=KEY, cache=tmp_path, kept=[kept])
+    frozen = Frozen(cubes())
+    features, _ = activations.frozen_pass(frozen, images, np.arange(30), key=KEY, cache=tmp_path, kept=[kept])
     told: list[tuple[int, int]] = []
     activations.augmented_pass(
-        cubes(),
+        frozen,
         images,
         np.arange(30),
-        kept=[kept],
+        features=features,
+        train=np.arange(20),
+        views=3,
         flips=False,
+        folder=tmp_path,
+        kept=[kept],
         progress=lambda done, total: told.append((done, total)),
     )
     assert told == [(32, 40), (40, 40)]

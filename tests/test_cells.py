@@ -134,6 +134,7 @@ def test_identity_of_a_fine_tuned_cell_changes_with(job: Job, change: dict[str, 
         (TUNED, {"views": 9}, False),
         (replace(TUNED, augment="none"), {"views": 9}, False),
         (replace(TUNED, augment="light"), {"views": 9}, True),
+        (replace(FROZEN, augment="light"), {"views": 9}, True),  # its probe is fitted on all of them
         (WHOLE, {"views": 9}, False),  # a new draw for every image
         (replace(WHOLE, augment="light"), {"views": 9}, False),
         (SCRATCH, {"views": 9}, False),
@@ -163,12 +164,15 @@ def test_what_is_augmented_by_default(asked: str | None, behind_the_pixels: str,
     assert [augment_of(job, frozen) for frozen in (4, 1, 0)] == [behind_the_pixels, behind_the_pixels, at_the_pixels]
 
 
-def test_the_recipe_stands_in_the_identity_of_what_is_trained_and_of_nothing_else() -> None:
+def test_the_identity_holds_what_of_the_recipe_a_cell_uses() -> None:
     frozen, tuned, whole = plan(replace(FROZEN, freeze=("all", "all-1", "none"), augment="light"))
-    assert frozen.identity["recipe"] is None
-    shared = {"epochs": 40, "batch_size": 32, "augment": "light", "flips": True}
-    assert tuned.identity["recipe"] == shared | {"views": 4}
-    assert whole.identity["recipe"] == shared | {"views": 1}
+    shared = {"augment": "light", "flips": True}
+    steps = {"epochs": 40, "batch_size": 32}
+    assert frozen.identity["recipe"] == shared | {"views": 4}
+    assert tuned.identity["recipe"] == shared | steps | {"views": 4}
+    assert whole.identity["recipe"] == shared | steps | {"views": 1}
+    (plain,) = plan(FROZEN)
+    assert plain.identity["recipe"] == {"augment": "none", "flips": False, "views": 1}
 
 
 def test_identity_changes_with_the_protocol_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +195,7 @@ def test_identity_changes_with_the_freeze_depth() -> None:
         {"pixels": Pixels(Path("p.npy"), 96, "stretch")},
         {"dataset": replace(DATASET, name="renamed", source="/elsewhere", health={"images": 4})},
         {"weights": Weights(path=Path("other.h5"), format="weights.h5", digest="d" * 64, source="a mirror")},
-        {"epochs": 41, "batch_size": 8, "augment": "light", "views": 9},  # a probe has none of them
+        {"epochs": 41, "batch_size": 8, "views": 9},  # a probe has no steps, and by default no views
         {"keep_bytes": 0},
     ],
     ids=" ".join,

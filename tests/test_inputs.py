@@ -11,7 +11,7 @@ from keras import layers
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from backbench.activations import Kept, augmented_pass, frozen_pass
+from backbench.activations import Frozen, Kept, augmented_pass, frozen_pass
 from backbench.augment import light
 from backbench.backbones import graph, parse_backbones, stages
 from backbench.inputs import FromKept, FromPixels, FromPrefix
@@ -43,12 +43,11 @@ class Cut:
 
     base: keras.Model
     boundary: stages.Boundary
-    prefix: keras.Model
+    prefix: Frozen
     kept: dict[int, Kept]
-    scales: list[float]
 
     def sources(self, pixels: NDArray[np.uint8], *, views: int, flips: bool) -> tuple[FromKept, FromPrefix]:
-        prefix = FromPrefix(self.prefix, pixels, ROWS, scales=self.scales, views=views, flips=flips)
+        prefix = FromPrefix(self.prefix, pixels, ROWS, views=views, flips=flips)
         return FromKept(self.kept[views]), prefix
 
 
@@ -77,10 +76,14 @@ def cut(
         folder = tmp_path_factory.mktemp("kept")
         shapes = [tensor.shape[1:] for tensor in boundary.tensors]
         kept[views] = Kept(shapes, items=70, train=TRAIN, views=views, folder=folder)
-        frozen_pass(model, pixels, ROWS, key={}, cache=folder, kept=[kept[views]])
-    augmented_pass(model, pixels, ROWS, kept=[kept[VIEWS]], flips=True)
-    prefix = graph.frozen_part(base, backbone, boundary.tensors, pooled=False)
-    return Cut(base, boundary, prefix, kept, kept[1].scales)
+        frozen = Frozen(model)
+        features, _ = frozen_pass(frozen, pixels, ROWS, key={}, cache=folder, kept=[kept[views]])
+    augmented_pass(
+        frozen, pixels, ROWS, features=features, train=TRAIN, views=VIEWS, flips=True, folder=folder, kept=[kept[VIEWS]]
+    )
+    prefix = Frozen(graph.frozen_part(base, backbone, boundary.tensors, pooled=False), pooled=False)
+    prefix.settle(pixels[ROWS[:32]])
+    return Cut(base, boundary, prefix, kept)
 
 
 def within_a_step(first: list[NDArray[np.float16]], second: list[NDArray[np.float16]]) -> None:
@@ -108,12 +111,15 @@ def test_kept_and_recomputed_activations_of_images_as_they_are_are_the_same(
     assert far_apart(from_kept.clean(np.array([3, 4])), from_prefix.clean(np.array([4, 3])))
 
 
-def test_they_are_what_the_prefix_gives(cut: Cut, pixels: NDArray[np.uint8]) -> None:
+def test_they_are_what_the_network_gives_at_the_boundary(
+    cut: Cut, backbone: Backbone, pixels: NDArray[np.uint8]
+) -> None:
     items = np.array([5, 60, 12])
-    expected = cut.prefix(pixels[ROWS[items]], training=False)
+    exact = graph.frozen_part(cut.base, backbone, cut.boundary.tensors, pooled=False)
+    expected = exact(pixels[ROWS[items]], training=False)
     for found, scale, tensor in zip(
         cut.sources(pixels, views=1, flips=True)[0].clean(items),
-        cut.scales,
+        cut.kept[1].scales,
         expected if isinstance(expected, list) else [expected],
         strict=True,
     ):

@@ -49,7 +49,8 @@ def test_defaults_are_not_called_none() -> None:
         (
             {"augment": "light", "views": 3, "flips": False},
             "Training images are shifted anew in every batch where training starts at the pixels; where stages are "
-            "frozen, one of 3 fixed versions of each is drawn, itself among them.",
+            "frozen, there are 3 fixed versions of each, itself among them: the probe is fitted on all, training draws "
+            "one.",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from sklearn.datasets import load_digits
 
 from backbench import finetune, tails
-from backbench.activations import Kept, frozen_pass
+from backbench.activations import Frozen, Kept, frozen_pass
 from backbench.backbones import graph, parse_backbones, stages
 from backbench.inputs import FromKept, FromPixels, Source
 from backbench.probe import Head
@@ -152,8 +152,8 @@ def network(backbone: Backbone, pixels: NDArray[np.uint8], tmp_path: Path) -> Ne
         norm.set_weights([*(rng.uniform(0.5, 2, width) for _ in range(2)), *(rng.uniform(0.1, 1, width),) * 2])
     (boundary,) = stages.boundaries(base, [2])
     kept = Kept([t.shape[1:] for t in boundary.tensors], items=80, train=TRAIN, views=1, folder=tmp_path)
-    model = graph.frozen_part(base, backbone, boundary.tensors)
-    features, _ = frozen_pass(model, pixels, np.arange(80), key={}, cache=tmp_path, kept=[kept])
+    frozen = Frozen(graph.frozen_part(base, backbone, boundary.tensors))
+    features, _ = frozen_pass(frozen, pixels, np.arange(80), key={}, cache=tmp_path, kept=[kept])
     head = head_of(12)
     return Network(base, boundary, kept, np.array(features), head, start_from(head, features, TRAIN))
 

@@ -6,10 +6,11 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
@@ -26,10 +27,75 @@ INFERENCE_BATCH = 32
 # this: 256 times as much still fits, and what is 2^-22 of it still has a few bits.
 COMFORTABLE = 2.0**7
 
+# Infinite values and NaN of float16 are those whose bits, but for the sign, are at least these.
+INFINITE = 0x7C00
+
 # Batches that may wait to be written while the next one is computed.
 WAITING = 2
 
 Rows = NDArray[np.int64]
+
+
+class Frozen:
+    """A frozen part as it is run: features in float32, and tensors inside it in float16, divided by `scales`.
+
+    `model` is what `graph.frozen_part` gives, with or without features (`pooled`). The network itself divides and
+    rounds: that is much quicker than NumPy's rounding to float16, and only half the bytes leave the device.
+    """
+
+    def __init__(self, model: keras.Model, *, pooled: bool = True) -> None:
+        own = model.outputs[: int(pooled)]
+        tensors = model.outputs[int(pooled) :]
+        self.width = int(own[0].shape[-1]) if pooled else 0
+        self.model = _rounding(model, own, tensors) if tensors else model
+        self.tensors = len(tensors)
+        self.scales: tuple[float, ...] = ()
+
+    def settle(self, images: NDArray[np.uint8]) -> None:
+        """Find the scales from the first images, unless that is done."""
+        if self.tensors and not self.scales:
+            ((*_, largest),) = keras_engine.forward(self.model, [[images, np.ones((len(images), self.tensors))]])
+            self.scales = tuple(scale_for(value) for value in largest.max(axis=0))
+
+    def forward(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[Any]]]:
+        """Features [b, d] where there are any and tensors [b, ...] of each batch of raw images.
+
+        Raises FloatingPointError for tensors that hold NaN or do not fit float16.
+        """
+        batches = iter(images)
+        if not self.tensors:
+            yield from keras_engine.forward(self.model, batches)
+            return
+        first = next(batches, None)
+        if first is None:
+            return
+        self.settle(first)
+        batches = chain([first], batches)
+        scales = np.array([self.scales])
+        for outputs in keras_engine.forward(self.model, ([b, np.repeat(scales, len(b), axis=0)] for b in batches)):
+            for tensor in outputs[-1 - self.tensors : -1]:
+                if not _finite(tensor):
+                    raise FloatingPointError("activations hold NaN, or values too large to be kept as float16")
+            yield outputs[:-1]
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    """Whether all of float16 are; by their bits, which is ten times quicker than NumPy's own test."""
+    positive, negative = values.view(np.int16).max(initial=0), values.view(np.uint16).max(initial=0)
+    return bool(positive < INFINITE and negative < INFINITE + 0x8000)
+
+
+def _rounding(model: keras.Model, own: Sequence[Any], tensors: Sequence[Any]) -> keras.Model:
+    """With scales [b, k] of the k tensors as a second input, and their largest sizes [b, k] as a last output."""
+    scales = keras.Input((len(tensors),), dtype="float32", name="scales")
+    rounded, largest = [], []
+    for position, tensor in enumerate(tensors):
+        values = keras.ops.cast(tensor, "float32")
+        inner = list(range(1, len(tensor.shape)))
+        scale = keras.ops.expand_dims(scales[:, position], axis=inner)
+        rounded.append(keras.ops.cast(values / scale, "float16"))
+        largest.append(keras.ops.maximum(keras.ops.max(values, axis=inner), -keras.ops.min(values, axis=inner)))
+    return keras.Model([*model.inputs, scales], [*own, *rounded, keras.ops.stack(largest, axis=1)], name=model.name)
 
 
 class Kept:
@@ -41,23 +107,28 @@ class Kept:
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], *, items: int, train: Rows, views: int, folder: Path) -> None:
         self.shapes, self.items, self.train, self.views = tuple(shapes), items, train, views
-        self.scales: list[float] = []
+        self.scales: tuple[float, ...] = ()
         self.place = np.full(items, -1)  # of a train item among the train items
         self.place[train] = np.arange(len(train))
         rows = items + (views - 1) * len(train)
-        self.arrays = [_nameless((rows, *shape), folder) for shape in shapes]
+        self.files = [_nameless(folder, 2 * rows * int(np.prod(shape))) for shape in shapes]
+        self.arrays = [
+            np.memmap(file, np.float16, "r", shape=(rows, *shape))
+            for file, shape in zip(self.files, shapes, strict=True)
+        ]
 
     @staticmethod
     def bytes_for(shapes: Sequence[tuple[int, ...]], *, items: int, train: int, views: int) -> int:
         """Disk space that the activations will take."""
         return 2 * sum(int(np.prod(shape)) for shape in shapes) * (items + (views - 1) * train)
 
-    def write(self, start: int, outputs: Sequence[NDArray[np.float32]]) -> None:
-        """Keep the tensors of some rows in a line. Raises FloatingPointError for values that do not fit."""
-        if not self.scales:
-            self.scales = [scale_for(output) for output in outputs]
-        for array, output, scale in zip(self.arrays, outputs, self.scales, strict=True):
-            array[start : start + len(output)] = compact(output, scale)
+    def write(self, start: int, outputs: Sequence[NDArray[np.float16]], scales: Sequence[float]) -> None:
+        """Keep the tensors of some rows in a line, which were divided by `scales`."""
+        self.scales = tuple(scales)
+        for file, output in zip(self.files, outputs, strict=True):
+            # Not through the mapping: to touch a page of a file for the first time costs more than to write it.
+            file.seek(start * output[0].nbytes)
+            file.write(np.ascontiguousarray(output).data)
 
     def read(self, items: Rows, views: Rows | None = None) -> list[NDArray[np.float16]]:
         """The tensors of items, as they are or in the given view (0 is the image itself)."""
@@ -67,28 +138,21 @@ class Kept:
         return [array[rows] for array in self.arrays]
 
 
-def scale_for(values: NDArray[np.float32]) -> float:
-    """The power of two by which values are divided before they are kept."""
-    largest = float(np.abs(values).max(initial=0.0))
+def scale_for(largest: float) -> float:
+    """The power of two by which values of at most this size are divided before they are kept."""
     usual = np.finfo(np.float32).tiny < largest < np.inf
     return float(2.0 ** np.ceil(np.log2(largest / COMFORTABLE))) if usual else 1.0
 
 
-def compact(values: NDArray[np.float32], scale: float) -> NDArray[np.float16]:
-    """Values / scale as float16. Raises FloatingPointError for values that do not fit."""
-    with np.errstate(over="ignore", under="ignore"):
-        found = (values * np.float32(1 / scale)).astype(np.float16)
-    if not np.isfinite(found).all():
-        raise FloatingPointError("activations hold NaN, or values too large to be kept as float16")
-    return found
-
-
-def _nameless(shape: tuple[int, ...], folder: Path) -> NDArray[np.float16]:
+def _nameless(folder: Path, size: int) -> IO[bytes]:
+    """A file of so many bytes that is gone when nobody holds it any more."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:  # the mapping keeps the file alive after its name is gone
-        if hasattr(os, "posix_fallocate"):  # a full disk shows now, as an error, and not later, as a crash
-            os.posix_fallocate(file.fileno(), 0, 2 * int(np.prod(shape)))
-        return np.memmap(file, np.float16, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape)
+    file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  it is closed with its owner
+    if hasattr(os, "posix_fallocate"):  # a full disk shows now, as an error, and not later, as a crash
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
+    return file
 
 
 def batches(pixels: NDArray[np.uint8], rows: Rows, *, size: int = INFERENCE_BATCH) -> Iterator[NDArray[np.uint8]]:
@@ -98,7 +162,7 @@ def batches(pixels: NDArray[np.uint8], rows: Rows, *, size: int = INFERENCE_BATC
 
 
 def frozen_pass(
-    model: keras.Model,
+    frozen: Frozen,
     pixels: NDArray[np.uint8],
     rows: Rows,
     *,
@@ -109,27 +173,19 @@ def frozen_pass(
 ) -> tuple[NDArray[np.float32], float]:
     """Features [n, d] of the images `pixels[rows]`, memory-mapped, computed once per key, and the seconds that took.
 
-    The model's first output are the features; the others are the tensors of the boundaries to be `kept`, in order.
+    The tensors of the frozen part are those of the boundaries to be `kept`, in order.
     `key` names everything that could change a value: pixels, weights, preprocessing, engine, versions. Features in the
     cache are used only when their file is whole. Raises OSError when the cache cannot be written.
     """
     path = cache / "features" / f"{caching.digest_of(key)}.npy"
     note = path.with_suffix(".json")
-    width = int(_first(model.output_shape)[-1])
-    recalled = _recall(path, note, (len(rows), width))
+    recalled = _recall(path, note, (len(rows), frozen.width))
     if recalled is not None and not kept:
         return recalled
     began = time.perf_counter()
     with caching.whole_file(path) as temporary:
-        features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(rows), width))
-
-        _run(
-            model,
-            batches(pixels, rows),
-            lambda start, outputs: _write(features, kept, start, outputs),
-            total=len(rows),
-            progress=progress,
-        )
+        features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(rows), frozen.width))
+        _run(frozen, batches(pixels, rows), features, kept, first=0, progress=progress)
         features.flush()
         digest = caching.sha256_file(temporary)
     seconds = time.perf_counter() - began
@@ -138,68 +194,64 @@ def frozen_pass(
 
 
 def augmented_pass(
-    model: keras.Model,
+    frozen: Frozen,
     pixels: NDArray[np.uint8],
     rows: Rows,
     *,
-    kept: Sequence[Kept],
+    features: NDArray[np.float32],
+    train: Rows,
+    views: int,
     flips: bool,
+    folder: Path,
+    kept: Sequence[Kept] = (),
     progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Fill the augmented views of the train items; `rows` are those of all items, `model` as for the frozen pass."""
-    train, views = kept[0].train, kept[0].views
+) -> NDArray[np.float32]:
+    """Fill the augmented views of the train items; `rows` are those of all n items, `frozen` what they went through.
+
+    Returns `features` [n, d] with those of the views below them, [n + (views - 1) len(train), d], view by view, in a
+    mapped file without a name in `folder`.
+    """
     items = np.tile(train, views - 1)
     numbers = np.repeat(np.arange(1, views), len(train))
     pieces = (slice(start, start + INFERENCE_BATCH) for start in range(0, len(items), INFERENCE_BATCH))
-    _run(
-        model,
-        (view(pixels[rows[items[piece]]], items[piece], numbers[piece], flips=flips) for piece in pieces),
-        lambda start, outputs: _write(None, kept, kept[0].items + start, outputs),
-        total=len(items),
-        progress=progress,
-    )
+    shape = (len(rows) + len(items), features.shape[1])
+    found: NDArray[np.float32] = np.memmap(_nameless(folder, 4 * shape[0] * shape[1]), np.float32, "r+", shape=shape)
+    found[: len(rows)] = features
+    images = (view(pixels[rows[items[piece]]], items[piece], numbers[piece], flips=flips) for piece in pieces)
+    _run(frozen, images, found, kept, first=len(rows), progress=progress)
+    return found
 
 
 def _run(
-    model: keras.Model,
+    frozen: Frozen,
     images: Iterator[NDArray[np.uint8]],
-    write: Callable[[int, Sequence[NDArray[np.float32]]], None],
+    features: NDArray[np.float32],
+    kept: Sequence[Kept],
     *,
-    total: int,
+    first: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Run the model over batches and write what comes out in a second thread, while the next batch is computed."""
-    done = 0
+    """Fill the rows of features and kept tensors from `first` on; a second thread writes while the next is computed."""
+    done = first
     pending: list[Future[None]] = []
+
+    def write(start: int, outputs: Sequence[NDArray[Any]]) -> None:
+        features[start : start + len(outputs[0])] = outputs[0]
+        taken = 1
+        for boundary in kept:
+            mine = slice(taken, taken := taken + len(boundary.shapes))
+            boundary.write(start, outputs[mine], frozen.scales[mine.start - 1 : mine.stop - 1])
+
     with ThreadPoolExecutor(1) as writer:
-        for outputs in keras_engine.forward(model, images):
+        for outputs in frozen.forward(images):
             pending.append(writer.submit(write, done, outputs))
             done += len(outputs[0])
             if len(pending) > WAITING:
                 pending.pop(0).result()
             if progress:
-                progress(done, total)
+                progress(done - first, len(features) - first)
         for future in pending:
             future.result()
-
-
-def _write(
-    features: NDArray[np.float32] | None,
-    kept: Sequence[Kept],
-    start: int,
-    outputs: Sequence[NDArray[np.float32]],
-) -> None:
-    if features is not None:
-        features[start : start + len(outputs[0])] = outputs[0]
-    taken = 1
-    for boundary in kept:
-        count = len(boundary.shapes)
-        boundary.write(start, outputs[taken : taken + count])
-        taken += count
-
-
-def _first(shape: Any) -> Any:
-    return shape[0] if isinstance(shape, list) else shape
 
 
 def _recall(path: Path, note: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float32], float] | None:

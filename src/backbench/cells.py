@@ -85,7 +85,7 @@ def _plan(job: Job, freeze: str, frozen: int, stages: int, seed: int) -> Plan:
         "preprocessing": job.backbone.preprocessing if job.backbone else "tf",
         "freeze": freeze,
         "seed": seed,
-        "recipe": None if freeze == "all" else _recipe(job, frozen),
+        "recipe": _recipe(job, frozen, probe=freeze == "all"),
         "engine": job.engine,
         "precision": job.precision,
         "backend": job.backend,
@@ -98,15 +98,14 @@ def augment_of(job: Job, frozen: int) -> str:
     return job.augment or ("none" if frozen > 0 else "light")
 
 
-def _recipe(job: Job, frozen: int) -> dict[str, Any]:
+def _recipe(job: Job, frozen: int, *, probe: bool) -> dict[str, Any]:
     augment = augment_of(job, frozen)
-    return {
-        "epochs": job.epochs,
-        "batch_size": job.batch_size,
+    recipe = {
         "augment": augment,
         "flips": augment != "none" and job.dataset.flips,
         "views": job.views if augment != "none" and frozen > 0 else 1,
     }
+    return recipe if probe else {"epochs": job.epochs, "batch_size": job.batch_size, **recipe}
 
 
 def empty_row(job: Job, cell: Plan) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from backbench.engines import keras_engine
 from backbench.inputs import Arrays, Items, Source
 
 # Of fine-tuning; the first leads, the others race against it. What starts at random needs larger steps.
-RATES = (1e-4, 1e-3, 1e-5)
+RATES = (3e-4, 1e-3, 1e-4)
 RATES_FROM_SCRATCH = (1e-3,)
 
 WEIGHT_DECAY = 1e-4
@@ -32,7 +32,7 @@ SMOOTHING = 0.1
 WARM_UP = 0.1
 
 # Epochs without a better one on val before a trial stops: a share of all epochs, and at least how many.
-PATIENCE, LEAST_PATIENCE = 0.2, 3
+PATIENCE, LEAST_PATIENCE = 0.2, 2
 
 # From this epoch on a trial ends that has never been as good as the leading one had been by then.
 RACE_FROM = 2

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.activations import INFERENCE_BATCH, Kept, compact
+from backbench.activations import INFERENCE_BATCH, Frozen, Kept
 from backbench.augment import light, view
-from backbench.engines import keras_engine
 
 Items = NDArray[np.int64]
 Arrays = list[NDArray[Any]]
@@ -74,16 +71,15 @@ class FromPrefix:
 
     def __init__(
         self,
-        prefix: keras.Model,
+        prefix: Frozen,
         pixels: NDArray[np.uint8],
         rows: Items,
         *,
-        scales: Sequence[float],
         views: int,
         flips: bool,
     ) -> None:
         self.prefix, self.pixels, self.rows = prefix, pixels, rows
-        self.scales, self.views, self.flips = tuple(scales), views, flips
+        self.views, self.flips = views, flips
 
     def training(self, items: Items, rng: np.random.Generator) -> Arrays:
         """Of one of the views of each item, drawn anew every time."""
@@ -98,5 +94,4 @@ class FromPrefix:
 
     def _through(self, images: NDArray[np.uint8]) -> Arrays:
         parts = (images[start : start + INFERENCE_BATCH] for start in range(0, len(images), INFERENCE_BATCH))
-        tensors = zip(*keras_engine.forward(self.prefix, parts), strict=True)
-        return [compact(np.concatenate(pieces), scale) for pieces, scale in zip(tensors, self.scales, strict=True)]
+        return [np.concatenate(pieces) for pieces in zip(*self.prefix.forward(parts), strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench import cost, finetune, tails
-from backbench.activations import INFERENCE_BATCH, Kept, augmented_pass, frozen_pass, scale_for
+from backbench.activations import INFERENCE_BATCH, Frozen, Kept, augmented_pass, frozen_pass
 from backbench.backbones import graph, scratch, stages
 from backbench.backbones.graph import plain_keras
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import Plan, augment_of, plan
 from backbench.clock import Clock, Emit
-from backbench.engines import keras_engine
 from backbench.facts import device, environment, failed, finished
 from backbench.inputs import FromKept, FromPixels, FromPrefix, Source
 from backbench.probe import ProbePath, fit_path
@@ -122,23 +122,38 @@ def _network(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> 
         boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
         kept = _room_for(job, boundaries)
         tensors = [tensor for depth in kept for tensor in boundaries[depth].tensors]
-        model = graph.frozen_part(base, backbone, tensors)
+        frozen = Frozen(graph.frozen_part(base, backbone, tensors))
     before = clock.spent("frozen pass")
     with clock.phase("frozen pass") as report:
         key = _features_key(job, backbone, wanted[0])
         features, passed = frozen_pass(
-            model, pixels, data.rows, key=key, cache=job.cache, kept=list(kept.values()), progress=report
+            frozen, pixels, data.rows, key=key, cache=job.cache, kept=list(kept.values()), progress=report
         )
     clock.seconds["frozen pass"] = before + passed  # what it took, should the cache have had it
-    if kept and next(iter(kept.values())).views > 1:
+    train, views = data.indices("train"), _views(job)
+    probed, labels, rows = features, data.labels, train
+    if views > 1:
         with clock.phase("augmented views") as report:
-            augmented_pass(model, pixels, data.rows, kept=list(kept.values()), flips=data.flips, progress=report)
+            probed = augmented_pass(
+                frozen,
+                pixels,
+                data.rows,
+                features=features,
+                train=train,
+                views=views,
+                flips=data.flips,
+                folder=job.cache / "activations",
+                kept=list(kept.values()),
+                progress=report,
+            )
+        labels = np.concatenate([labels, np.tile(labels[train], views - 1)])
+        rows = np.concatenate([train, np.arange(len(features), len(probed))])
     before = clock.spent("probe")
     with clock.phase("probe") as report:
         path = fit_path(
-            features,
-            data.labels,
-            train=data.indices("train"),
+            probed,
+            labels,
+            train=rows,
             val=data.indices("val"),
             classes=len(data.class_names),
             scratch=job.cache,
@@ -146,7 +161,7 @@ def _network(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> 
         )
     if job.pretrained:
         head = path.heads[path.gentle(len(data.indices("val")))]
-        start = tails.start_from(head, features, data.indices("train"))
+        start = tails.start_from(head, features, train)
     else:
         start = tails.start_at_random(features.shape[1], len(data.class_names), seed=wanted[0].seed)
     return _Network(
@@ -183,7 +198,7 @@ def _views(job: Job) -> int:
     return job.views if augment_of(job, 1) != "none" else 1
 
 
-def _source(job: Job, network: _Network, cell: Plan) -> tuple[Source, list[float]]:
+def _source(job: Job, network: _Network, cell: Plan) -> tuple[Source, Sequence[float]]:
     """What the trained part of a cell reads, and the scales of its inputs."""
     data, pixels = job.dataset, job.images()
     if cell.frozen == 0:
@@ -192,10 +207,10 @@ def _source(job: Job, network: _Network, cell: Plan) -> tuple[Source, list[float
     if cell.frozen in network.kept:
         kept = network.kept[cell.frozen]
         return FromKept(kept), kept.scales
-    prefix = graph.frozen_part(network.base, network.backbone, network.boundaries[cell.frozen].tensors, pooled=False)
-    first = next(keras_engine.forward(prefix, [pixels[data.rows[:INFERENCE_BATCH]]]))
-    scales = [scale_for(tensor) for tensor in first]
-    return FromPrefix(prefix, pixels, data.rows, scales=scales, views=_views(job), flips=data.flips), scales
+    tensors = network.boundaries[cell.frozen].tensors
+    prefix = Frozen(graph.frozen_part(network.base, network.backbone, tensors, pooled=False), pooled=False)
+    prefix.settle(pixels[data.rows[:INFERENCE_BATCH]])
+    return FromPrefix(prefix, pixels, data.rows, views=_views(job), flips=data.flips), prefix.scales
 
 
 def _fine_tuned(job: Job, network: _Network, cell: Plan, columns: dict[str, Any], shared: float, clock: Clock) -> None:

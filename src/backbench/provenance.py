@@ -133,6 +133,6 @@ def _augmentation(request: Request, *, flips: bool) -> str:
     if request.augment is None:
         return f"Training images are {drawn}, and not augmented where stages are frozen."
     return (
-        f"Training images are {drawn}; where stages are frozen, one of {request.views} fixed versions of each is drawn,"
-        " itself among them."
+        f"Training images are {drawn}; where stages are frozen, there are {request.views} fixed versions of each,"
+        " itself among them: the probe is fitted on all, training draws one."
     )

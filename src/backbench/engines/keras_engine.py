@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float32 | np.float16]
 
 
 def forward(model: keras.Model, batches: Iterable[Any]) -> Iterator[list[Floats]]:
@@ -27,4 +27,10 @@ def forward(model: keras.Model, batches: Iterable[Any]) -> Iterator[list[Floats]
             inputs = [np.concatenate([array, np.repeat(array[-1:], padding, axis=0)]) for array in inputs]
         outputs = model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-        yield [np.asarray(output, np.float32)[:count] for output in outputs]
+        yield [_as_array(output)[:count] for output in outputs]
+
+
+def _as_array(output: Any) -> Floats:
+    """Float32, or float16 where the network has rounded to it."""
+    found = np.asarray(output)
+    return found if found.dtype == np.float16 else found.astype(np.float32, copy=False)
