@@ -69,7 +69,7 @@ benchmark: install
 # The committed runs: GROCERY names the folder of photos; without it only digits is done.
 KEPT := leaderboard.html table.csv table.parquet plots
 reference: install
-	$(BIN)/backbench sweep --dataset digits --backbones starter,scratch --freeze all,all-1 --fresh --out build/reference/digits
+	$(BIN)/backbench sweep --dataset digits --backbones starter,scratch --freeze all,all-1 --precision $(PRECISION) --fresh --out build/reference/digits
 	$(if $(GROCERY),$(BIN)/backbench sweep --dataset $(GROCERY) --backbones starter,scratch --freeze all,all-1 --image-size 160 \
 		--fresh --out build/reference/grocery)
 	for name in digits $(if $(GROCERY),grocery); do \

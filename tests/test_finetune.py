@@ -136,7 +136,13 @@ class Scripted:
 @pytest.fixture
 def rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers that the tests below count with, whatever they are tuned to."""
-    for name, value in {"PATIENCE": 0.2, "LEAST_PATIENCE": 2, "RACE_FROM": 2, "WARM_UP": 0.1}.items():
+    for name, value in {
+        "PATIENCE": 0.2,
+        "LEAST_PATIENCE": 2,
+        "RACE_FROM": 2,
+        "WARM_UP": 0.1,
+        "LEFT_ON_VAL": -1,
+    }.items():
         assert hasattr(finetune, name)
         monkeypatch.setattr(finetune, name, value)
 
@@ -479,3 +485,17 @@ def test_predictions_are_made_without_dropout(features: NDArray[np.float32]) -> 
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(first, finetune.predict(network(), Given(features), VAL))
     np.testing.assert_allclose(finetune.predict(model, Given(features), VAL[::-1]), first[::-1], atol=1e-6)
+
+
+def test_a_trial_ends_when_val_has_next_to_nothing_left_to_tell(
+    fit: Fit, rules: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune, "LEFT_ON_VAL", 1)
+    monkeypatch.setattr(metrics, "selection_score", Scripted(0.1, 0.5, 0.4, 0.6, 0.7))
+    # Of 50 images on val two are wrong, then one, but in an epoch that is not the best so far, then one in the best.
+    monkeypatch.setattr(metrics, "accuracy", Scripted(0.5, 0.96, 0.98, 0.98, 1.0))
+    _, trained = fit(epochs=10)
+    (trial,) = trained.trials
+    assert trial.ended == "val is as good as solved"
+    assert [point.epoch for point in trial.curve] == [1, 2, 3]
+    assert trained.best.epoch == 3

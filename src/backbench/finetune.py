@@ -32,10 +32,13 @@ SMOOTHING = 0.1
 WARM_UP = 0.1
 
 # Epochs without a better one on val before a trial stops: a share of all epochs, and at least how many.
-PATIENCE, LEAST_PATIENCE = 0.2, 2
+PATIENCE, LEAST_PATIENCE = 0.3, 2
 
 # From this epoch on a trial ends that has never been as good as the leading one had been by then.
 RACE_FROM = 2
+
+# Images of val that may still be wrong when a trial ends because val could not tell a better epoch from this one.
+LEFT_ON_VAL = 1
 
 # Batches that are made ahead of the one that is trained on.
 AHEAD = 4
@@ -182,6 +185,8 @@ def _trial(
         progress(epoch)
         if epoch == epochs:
             break
+        if round((1 - val_acc) * len(val)) <= LEFT_ON_VAL and len(curve) - 1 == best:
+            return Trial(rate, tuple(curve), "val is as good as solved"), kept
         if len(curve) - 1 - best >= patience:
             return Trial(rate, tuple(curve), "no longer better"), kept
         if rival and epoch >= RACE_FROM and curve[best].score < rival.best_by(epoch):

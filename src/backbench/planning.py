@@ -28,7 +28,7 @@ EXECUTORS = ("local",)
 AUGMENTS = (None, "light", "none")
 
 # Most epochs of gradient training: of pretrained networks, which start at the probe, and of what starts at random.
-EPOCHS, EPOCHS_FROM_SCRATCH = 6, 25
+EPOCHS, EPOCHS_FROM_SCRATCH = 10, 25
 
 # What the hand-made CNN takes where neither the user nor the dataset names a size, and at least needs.
 SCRATCH_SIZE, SCRATCH_MIN_SIZE = 128, 16
