@@ -38,6 +38,7 @@ def record(
             "fingerprint": dataset.fingerprint,
             "image_size": dataset.image_size,
             "health": dict(dataset.health),
+            "copies": {kind: list(ids) for kind, ids in dataset.copies.items()},
         },
         "environment": _environment(),
         "git_revision": _git_revision(),

@@ -70,7 +70,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     with Bar(0, visible=visible) as bar:
         bar.say("reading images")
         listing = planning.listing_for(request, progress=bar.step)
-        dataset = planning.dataset_for(request, listing, cache=cache, progress=bar.step)
+        dataset, _ = planning.dataset_for(request, listing, cache=cache, progress=bar.step)
     _require_same_dataset(directory, earlier, dataset)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
     record = provenance.record(request, dataset, resolved=resolved, earlier=earlier)
