@@ -158,6 +158,7 @@ class Request:
     image_column: str | None = None
     label_column: str | None = None
     min_per_class: int = 3
+    images: bool | None = None
 
 
 @dataclass(frozen=True)
