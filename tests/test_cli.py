@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from backbench import cli, pixels, store, sweep
+from backbench import cli, pixels, store, sweep, thumbnails
 from backbench.records import PROTOCOL_VERSION, Cell, Finished, Job
 
 FRAMEWORKS = ("keras", "tensorflow", "jax", "torch", "openvino")
@@ -358,6 +358,18 @@ def test_report_rebuilds_the_same_page_and_table_byte_for_byte(results: Path) ->
     after = content(results)
     assert after == before
     assert "MobileNetV2" in (results / "leaderboard.html").read_text()
+
+
+def test_report_shows_stored_images_unless_they_are_to_stay_out(results: Path) -> None:
+    thumbnails.keep(results, {f"item {item}": np.full((8, 8, 3), 8 * item, np.uint8) for item in range(30)})
+    for words, shown in (([], True), (["--no-images"], False), (["--images"], True)):
+        assert invoke("report", str(results), *words).exit_code == 0
+        assert ("data:image/jpeg" in (results / "leaderboard.html").read_text()) == shown
+    record = store.read_run(results)
+    store.write_run(results, {**record, "images": False})
+    for words, shown in (([], False), (["--images"], True)):
+        assert invoke("report", str(results), *words).exit_code == 0
+        assert ("data:image/jpeg" in (results / "leaderboard.html").read_text()) == shown
 
 
 def test_report_needs_no_cells(results: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,17 @@ from backbench import provenance
 from backbench.records import Dataset, Request
 
 
-def protocol(*, flips: bool = True, **options: object) -> dict[str, str]:
+def recorded(*, flips: bool = True, earlier: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
     dataset = Dataset(
         name="fruit", source="fruit", class_names=("a",), ids=("x",), labels=np.zeros(1, dtype=np.int64),
         split=np.array(["train"]), rows=np.zeros(1, dtype=np.int64), fingerprint="f", health={}, flips=flips,
+        copies={"exact": ("x",), "near": ()},
     )  # fmt: skip
-    request = Request(dataset="fruit", **options)  # type: ignore[arg-type]
-    return provenance.record(request, dataset, resolved={}, earlier={})["protocol"]
+    return provenance.record(Request(dataset="fruit", **options), dataset, resolved={}, earlier=earlier or {})
+
+
+def protocol(**options: Any) -> dict[str, str]:
+    return recorded(**options)["protocol"]
 
 
 def test_the_trained_cells_say_how_they_were_trained() -> None:
@@ -55,7 +60,7 @@ def test_defaults_are_not_called_none() -> None:
     ],
 )
 def test_augmentation_is_said_as_it_was_asked_for(options: dict[str, object], expected: str) -> None:
-    assert protocol(**options)["augmentation"] == expected  # type: ignore[arg-type]
+    assert protocol(**options)["augmentation"] == expected
 
 
 def test_the_selection_score_is_no_accuracy() -> None:
@@ -63,6 +68,27 @@ def test_the_selection_score_is_no_accuracy() -> None:
     assert "geometric mean" in said
     assert "temperature" in said
     assert "ccuracy" not in said
+
+
+@pytest.mark.parametrize(
+    ("images", "earlier", "expected"),
+    [(None, {}, True), (None, {"images": False}, False), (True, {"images": False}, True), (False, {}, False)],
+)
+def test_private_images_stay_private_until_they_are_asked_for(
+    images: bool | None, earlier: dict[str, bool], expected: bool
+) -> None:
+    assert recorded(images=images, earlier=earlier)["images"] is expected
+
+
+def test_the_command_says_whether_images_are_shown() -> None:
+    asked = {choice: provenance.command_of(Request(images=choice, mirrors=False)) for choice in (None, True, False)}
+    assert asked[None] == "backbench sweep --dataset digits --backbones starter,scratch --no-mirrors"
+    assert asked[True] == asked[None] + " --images"
+    assert asked[False] == asked[None] + " --no-images"
+
+
+def test_the_copies_in_test_are_recorded() -> None:
+    assert recorded()["dataset"]["copies"] == {"exact": ["x"], "near": []}
 
 
 def test_no_framework_is_imported() -> None:

@@ -99,7 +99,7 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "br", "img", "input", "hr"):
+        if tag not in ("meta", "link", "br", "img", "input", "hr", "wbr"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -267,7 +267,7 @@ def test_only_our_script_may_run(table: pd.DataFrame) -> None:
     script = html[html.index("<script>") + len("<script>") : html.index("</script>")]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = next(a["content"] for a in Elements(html).tags("meta") if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
 def test_ids_are_unique_and_links_and_drawings_refer_to_them(table: pd.DataFrame, run: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Generator, Iterable, Iterator
@@ -13,12 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.datasets
 from click.testing import CliRunner
+from PIL import Image
 
-from backbench import cli, metrics, store, supply, sweep
+from backbench import cli, metrics, store, supply, sweep, thumbnails
 from backbench.errors import RequestError, UnavailableError
 from backbench.executors.local import Broken
-from backbench.records import PROTOCOL_VERSION, Event, Finished, Job, Note, Request, Weights
+from backbench.records import PROTOCOL_VERSION, Dataset, Event, Finished, Job, Note, Pixels, Request, Weights
 
 MOBILE = "MobileNetV2:alpha=0.35"
 TIMES = ["latency_ms", "throughput_ips", "peak_mem_mb", "fit_seconds", "wall_seconds"]
@@ -223,6 +227,65 @@ def test_running_again_does_nothing_and_says_so(copy: Swept, ran: list[str]) -> 
     assert digests(copy.out) == before
 
 
+def test_the_mistakes_are_kept_as_thumbnails_of_the_decoded_images(swept: Swept, cache: Path) -> None:
+    best = swept.table.sort_values("selection_score").iloc[-1]
+    stored = store.read_predictions(swept.out, best["cell_id"])
+    confidence = stored["test_probs"].max(axis=1)
+    wrong = stored["test_probs"].argmax(axis=1) != stored["test_labels"]
+    surest = str(stored["test_ids"][np.where(wrong, confidence, -1).argmax()])
+    (kept,) = thumbnails.read(swept.out, [surest]).values()
+    scans = sklearn.datasets.load_digits().images[int(surest.removeprefix("digit-"))]
+    shown = np.asarray(Image.open(io.BytesIO(kept)).convert("L").resize((8, 8), Image.Resampling.BOX))
+    assert np.corrcoef(shown.ravel(), scans.ravel())[0, 1] > 0.95
+    assert base64.b64encode(kept).decode() in (swept.out / "leaderboard.html").read_text()
+    assert store.read_run(swept.out)["images"] is True
+
+
+def test_private_images_are_removed_and_stay_out_until_they_are_asked_for(copy: Swept, ran: list[str]) -> None:
+    def shown() -> bool:
+        folder, page = (copy.out / name for name in ("thumbnails", "leaderboard.html"))
+        assert folder.exists() == ("data:image" in page.read_text())
+        return folder.exists()
+
+    assert shown()
+    for asked, expected in ((False, False), (None, False), (True, True), (None, True)):
+        assert sweep.run(replace(copy.request, images=asked)).counts == {"ok": 2}
+        assert shown() == expected
+        assert store.read_run(copy.out)["images"] is expected
+    assert ran == []
+
+
+def test_images_that_became_private_are_gone_even_where_the_sweep_is_cut_off(
+    copy: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+        raise KeyboardInterrupt
+        yield
+
+    in_process = sweep.local.run
+    monkeypatch.setattr(sweep.local, "run", interrupted)
+    private = replace(copy.request, images=False)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(private)
+    assert not (copy.out / "leaderboard.html").exists()
+    assert not (copy.out / "thumbnails").exists()
+    monkeypatch.setattr(sweep.local, "run", in_process)
+    sweep.run(replace(private, images=None))
+    assert "data:image" not in (copy.out / "leaderboard.html").read_text()
+
+
+def test_a_cache_that_was_emptied_meanwhile_costs_the_pictures_only(tmp_path: Path) -> None:
+    dataset = Dataset(
+        name="toy", source="toy", class_names=("a",), ids=("x", "y"), labels=np.zeros(2, dtype=np.int64),
+        split=np.array(["train", "test"]), rows=np.array([2, 0]), fingerprint="f", health={},
+    )  # fmt: skip
+    images = Pixels(tmp_path / "images.npy", size=1, resize="stretch")
+    assert sweep._decoded(dataset, images, ["x"]) == {}
+    np.save(images.path, np.arange(9, dtype=np.uint8).reshape(3, 1, 1, 3))
+    found = sweep._decoded(dataset, images, ["x", "renamed since"])
+    assert {item: image.tolist() for item, image in found.items()} == {"x": [[[6, 7, 8]]]}
+
+
 @pytest.mark.parametrize("backbone", [MOBILE, "scratch"])
 def test_only_the_missing_cell_is_measured_again_and_gives_the_same_numbers(
     copy: Swept, ran: list[str], backbone: str
@@ -414,8 +477,6 @@ def photos(root: Path, grocery: Path | None = None) -> Path:
                 for path in chosen:
                     shutil.copy(path, root / split / name)
         return root
-    from PIL import Image
-
     for number in range(12):
         path = root / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

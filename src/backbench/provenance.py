@@ -29,6 +29,8 @@ def record(
         "command": "\n".join(dict.fromkeys([*earlier.get("command", "").splitlines(), command_of(request)])),
         "request": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
         "resolved": dict(resolved),
+        # Once private, images stay out of the page until somebody asks for them.
+        "images": earlier.get("images", True) if request.images is None else request.images,
         "protocol": _protocol(request, dataset),
         "dataset": {
             "name": dataset.name,
@@ -38,6 +40,7 @@ def record(
             "fingerprint": dataset.fingerprint,
             "image_size": dataset.image_size,
             "health": dict(dataset.health),
+            "copies": {kind: list(ids) for kind, ids in dataset.copies.items()},
         },
         "environment": _environment(),
         "git_revision": _git_revision(),
@@ -89,7 +92,7 @@ def command_of(request: Request) -> str:
     for option in fields(Request):
         value = getattr(request, option.name)
         if option.name in ("dataset", "backbones") or (value != option.default and option.name != "fresh"):
-            flag = {"mirrors": "--no-mirrors"}.get(option.name, "--" + option.name.replace("_", "-"))
+            flag = ("--no-" if value is False else "--") + option.name.replace("_", "-")
             words += [flag] if isinstance(value, bool) else [flag, str(value)]
     return shlex.join(words)
 

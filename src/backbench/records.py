@@ -58,7 +58,10 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Usable items with their splits; n items, `rows[i]` is the row of item i in the decoded pixels."""
+    """Usable items with their splits; n items, `rows[i]` is the row of item i in the decoded pixels.
+
+    `copies` has the ids of the test items of which train has a copy: `exact` ones, and `near` ones beside them.
+    """
 
     name: str
     source: str
@@ -71,6 +74,7 @@ class Dataset:
     health: Mapping[str, Any]
     image_size: int | None = None
     flips: bool = True
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Positions of the items of one split, ascending."""
@@ -154,6 +158,7 @@ class Request:
     image_column: str | None = None
     label_column: str | None = None
     min_per_class: int = 3
+    images: bool | None = None
 
 
 @dataclass(frozen=True)

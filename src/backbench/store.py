@@ -137,7 +137,7 @@ def clear(directory: Path) -> None:
     """Remove what earlier sweeps left in a results folder; what is not theirs stays where it is."""
     if not (directory / "run.json").exists() and not read_cells(directory):
         return
-    for folder, kind in (*CELL_FILES, ("plots", "png"), ("plots", "svg"), ("logs", "log")):
+    for folder, kind in (*CELL_FILES, ("plots", "png"), ("plots", "svg"), ("thumbnails", "jpg"), ("logs", "log")):
         for path in (directory / folder).glob(f"*.{kind}"):
             path.unlink()
         with suppress(OSError):  # not empty, or not there

@@ -9,13 +9,17 @@ if __name__ == "__main__":  # before the imports, which --help does not need
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backbench import datasets, planning, provenance, report, store
+import numpy as np
+from numpy.typing import NDArray
+
+from backbench import datasets, planning, provenance, report, store, thumbnails
 from backbench.cache import cache_root, digest_of, forget_leftovers
 from backbench.cells import Plan, empty_row, plan
 from backbench.errors import BackbenchError, RequestError, UnavailableError
@@ -30,6 +34,7 @@ from backbench.records import (
     Job,
     Listing,
     Note,
+    Pixels,
     Progress,
     Request,
     Summary,
@@ -70,7 +75,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     with Bar(0, visible=visible) as bar:
         bar.say("reading images")
         listing = planning.listing_for(request, progress=bar.step)
-        dataset = planning.dataset_for(request, listing, cache=cache, progress=bar.step)
+        dataset, pixels = planning.dataset_for(request, listing, cache=cache, progress=bar.step)
     _require_same_dataset(directory, earlier, dataset)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
     record = provenance.record(request, dataset, resolved=resolved, earlier=earlier)
@@ -80,21 +85,25 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
             store.clear(directory)
         if not earlier:
             store.write_run(directory, record)
+        if earlier.get("images", True) and not record["images"]:  # at once: this run may be cut off
+            thumbnails.keep(directory, {})
+            (directory / report.PAGE).unlink(missing_ok=True)
         sweep = _Sweep(jobs, listing, directory=directory, mirrors=request.mirrors, outcome=outcome, bar=bar)
         try:
             with closing(local.run(sweep.ready(), logs=directory / "logs", workers=request.workers)) as events:
                 for position, event in events:
                     sweep.take(position, event)
         finally:
-            if sweep.changed or not earlier:
+            renewed = sweep.changed or record["images"] != earlier.get("images")
+            if renewed:
                 record["finished"] = provenance.now()
                 record["jobs"] = [*earlier.get("jobs", []), *sweep.summaries]
                 record["decode_seconds"] = {str(size): spent for size, spent in sweep.decode_seconds.items()}
                 store.write_run(directory, record)
                 store.write_table(directory, store.table(store.read_cells(directory)))
         bar.say("drawing the leaderboard")
-        if sweep.changed or not (directory / report.PAGE).exists():
-            report.build(directory)
+        if renewed or not (directory / report.PAGE).exists():
+            report.build(directory, decoded=partial(_decoded, dataset, pixels))
     return outcome
 
 
@@ -208,6 +217,16 @@ class _Sweep:
     def _count(self, status: str, cells: int) -> None:
         if cells:
             self.outcome.counts[status] = self.outcome.counts.get(status, 0) + cells
+
+
+def _decoded(dataset: Dataset, pixels: Pixels, items: Iterable[str]) -> Mapping[str, NDArray[np.uint8]]:
+    """Pixels of these items by id, without those that cannot be had: the page does without."""
+    rows = dict(zip(dataset.ids, dataset.rows.tolist(), strict=True))
+    try:
+        images = pixels.open()
+    except OSError:  # the cache may be emptied at any time
+        return {}
+    return {item: images[rows[item]] for item in items if item in rows}
 
 
 def _but_weights(identity: Mapping[str, Any]) -> str:

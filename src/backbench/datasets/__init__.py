@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from backbench.datasets.assembly import assemble, require_two_classes, select
+from backbench.datasets.copies import with_copies
 from backbench.datasets.digits import open_digits
 from backbench.datasets.folder import open_folder
 from backbench.datasets.food_archive import is_food_archive, open_food_archive
@@ -15,7 +16,7 @@ from backbench.datasets.hub import open_food, open_hub
 from backbench.errors import RequestError
 from backbench.records import Listing
 
-__all__ = ["assemble", "open_listing", "results_name", "select"]
+__all__ = ["assemble", "open_listing", "results_name", "select", "with_copies"]
 
 
 def open_listing(

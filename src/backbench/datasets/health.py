@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from backbench.records import SPLITS, Listing
+from backbench.records import SPLITS, Dataset, Listing
 
 MOST_EXAMPLES = 20
 
@@ -48,6 +50,40 @@ def health_of(listing: Listing) -> dict[str, Any]:
         "unreadable": [{"id": name, "reason": reason} for name, reason in listing.unreadable],
         "ignored_files": listing.ignored_files,
         "notes": notes,
+    }
+
+
+def near_duplicates(
+    dataset: Dataset, found: Mapping[tuple[str, str], NDArray[np.int64]], too_plain: int
+) -> dict[str, Any]:
+    """JSON-able facts about images that look alike across splits.
+
+    `found` has, for each pair of splits, rows of item of the later split, item of the earlier, differing bits [k, 3].
+    `images` counts those of the later split, `other_class` the ones of them that look like an image of another class,
+    which come first in the examples; within that, the nearest first. `too_plain` images were not compared.
+    """
+    return {
+        "too_plain": too_plain,
+        "pairs": {
+            f"{earlier}/{later}": _alike(dataset, earlier, later, rows) for (earlier, later), rows in found.items()
+        },
+    }
+
+
+def _alike(dataset: Dataset, earlier: str, later: str, rows: NDArray[np.int64]) -> dict[str, Any]:
+    items, partners, bits = rows.T
+    same = dataset.labels[items] == dataset.labels[partners]
+    order = np.lexsort((items, bits, same))[:MOST_EXAMPLES]
+
+    def described(item: int) -> dict[str, str]:
+        return {"id": dataset.ids[item], "class": dataset.class_names[dataset.labels[item]]}
+
+    return {
+        "images": len(rows),
+        "other_class": int((~same).sum()),
+        "examples": [
+            {earlier: described(partners[at]), later: described(items[at]), "bits": int(bits[at])} for at in order
+        ],
     }
 
 

@@ -9,8 +9,8 @@ from backbench.analysis import numbers
 from backbench.records import SPLITS
 from backbench.report import notices
 
-# Longer lists of classes are folded away.
-SHOWN_CLASSES = 60
+# Longer lists of classes are folded away, up to a length that still makes a small page.
+SHOWN_CLASSES, LISTED_CLASSES = 60, 1000
 
 Fold = tuple[str, list[str], list[tuple[str, str]]]
 
@@ -27,9 +27,15 @@ def health(run: Mapping[str, Any]) -> dict[str, Any]:
     classes = [
         {"name": name, **count, "width": f"{100 * sum(count.values()) / most:.1f}"} for name, count in counts.items()
     ]
-    parts = [fold for fold in (classes[:SHOWN_CLASSES], classes[SHOWN_CLASSES:]) if fold]
+    parts = [fold for fold in (classes[:SHOWN_CLASSES], classes[SHOWN_CLASSES:LISTED_CLASSES]) if fold]
     findings = notices.findings(known)
-    return {"present": bool(classes or findings), "classes": classes, "folds": parts, "findings": findings}
+    return {
+        "present": bool(classes or findings),
+        "classes": classes,
+        "folds": parts,
+        "unlisted": numbers.count(len(classes) - LISTED_CLASSES) if len(classes) > LISTED_CLASSES else "",
+        "findings": findings,
+    }
 
 
 def folds(run: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -19,9 +19,12 @@ def section(content: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def notices(run: Mapping[str, Any], facts: Recommendation) -> tuple[str, ...]:
-    """Warnings in the order of their weight; empty when all is well."""
-    return tuple(_notices(section(run, "dataset", "health"), facts))
+def notices(run: Mapping[str, Any], facts: Recommendation, known_from_train: str = "") -> tuple[str, ...]:
+    """Warnings in the order of their weight; empty when all is well.
+
+    `known_from_train` says what copies in train do to test accuracy, where that was worked out.
+    """
+    return tuple(_notices(section(run, "dataset", "health"), facts, known_from_train))
 
 
 def counts(run: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -29,11 +32,17 @@ def counts(run: Mapping[str, Any]) -> Mapping[str, Any]:
     return section(run, "dataset", "counts") or section(run, "dataset", "health", "per_split")
 
 
-def _notices(health: Mapping[str, Any], facts: Recommendation) -> Iterator[str]:
-    for first, second, images, _ in straddling(health):
-        harm = "test accuracy may be too good" if second == "test" else "the ranking on val may favour what memorises"
-        relation = f"has an exact copy in {first}" if images == 1 else f"have exact copies in {first}"
-        yield f"{_many(images, f'{second} image')} {relation}: {harm}."
+def _notices(health: Mapping[str, Any], facts: Recommendation, known_from_train: str) -> Iterator[str]:
+    if known_from_train:
+        yield known_from_train
+    for article, kind, found in (("an", "exact", straddling(health)), ("a", "near", look_alikes(health))):
+        for first, second, images, _ in found:
+            if known_from_train and (first, second) == ("train", "test"):
+                continue
+            tested = second == "test"
+            harm = "test accuracy may be too good" if tested else "the ranking on val may favour what memorises"
+            relation = f"has {article} {kind} copy in {first}" if images == 1 else f"have {kind} copies in {first}"
+            yield f"{_many(images, f'{second} image')} {relation}: {harm}."
     conflicting = _groups(health.get("conflicting_labels"))
     if conflicting:
         yield f"{_many(conflicting, 'image')} {'occurs' if conflicting == 1 else 'occur'} under more than one label."
@@ -73,6 +82,18 @@ def findings(health: Mapping[str, Any]) -> list[dict[str, Any]]:
             add("Duplicates across splits", "none")
         for first, second, images, examples in shared:
             add(f"Copies of {first} in {second}", _many(images, "image"), examples)
+    if "near_duplicates" in health:
+        shared = look_alikes(health)
+        if not shared:
+            add("Near-duplicates across splits", "none")
+        for first, second, images, _ in shared:
+            others = number(section(health, "near_duplicates", "pairs", f"{first}/{second}").get("other_class"))
+            under = f", {numbers.count(others)} under another class" if others else ""
+            add(f"Near-copies of {first} in {second}", _many(images, "image") + under)
+        plain = number(section(health, "near_duplicates").get("too_plain"))
+        if plain:
+            text = f"{_many(plain, 'image')} with too little detail to tell a copy from a look-alike"
+            add("Not compared for near-duplicates", text)
     if "conflicting_labels" in health:
         groups = _groups(health["conflicting_labels"])
         examples = sequence(section(health, "conflicting_labels").get("examples"))
@@ -92,13 +113,25 @@ def findings(health: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def straddling(health: Mapping[str, Any]) -> list[tuple[str, str, int, Sequence[Any]]]:
-    """The pairs of splits that share images: the two names, how many images of the second have a copy in the first,
-    and examples.
+Shared = tuple[str, str, int, Sequence[Any]]
+
+
+def straddling(health: Mapping[str, Any]) -> list[Shared]:
+    """The pairs of splits that share images: the two names, how many images of the second have an exact copy in the
+    first, and examples.
     """
+    return _across(section(health, "straddling"))
+
+
+def look_alikes(health: Mapping[str, Any]) -> list[Shared]:
+    """The same for images that look alike without being exact copies."""
+    return _across(section(health, "near_duplicates", "pairs"))
+
+
+def _across(pairs: Mapping[str, Any]) -> list[Shared]:
     found = []
-    for pair, entry in section(health, "straddling").items():
-        content = entry if isinstance(entry, Mapping) else {}
+    for pair in pairs:
+        content = section(pairs, pair)
         images = number(content.get("images"))
         first, _, second = str(pair).partition("/")
         if images:

@@ -21,6 +21,7 @@ from backbench.columns import COLUMNS
 from backbench.report import background, notices, unfinished
 from backbench.report.drawing import Picture
 from backbench.report.footnotes import footnotes
+from backbench.report.gallery import Gallery
 
 MEANINGS = {column.name: column.meaning for column in COLUMNS}
 
@@ -84,12 +85,19 @@ MEASURED = (
 )
 
 
-def render(table: pd.DataFrame, run: Mapping[str, Any], facts: Recommendation, figures: Sequence[Picture]) -> str:
+def render(
+    table: pd.DataFrame,
+    run: Mapping[str, Any],
+    facts: Recommendation,
+    figures: Sequence[Picture],
+    gallery: Gallery | None = None,
+) -> str:
     """The leaderboard as one HTML document that needs nothing else.
 
     `run` is the content of run.json, any key of which may be missing. Every name, id and reason is treated as untrusted
     text; of the figures only `inline`, which is our own drawing, is taken as markup.
     """
+    gallery = gallery or Gallery()
     rows = grouped(table)
     rows["label"] = labels(rows)
     notes, marks = footnotes(rows)
@@ -110,18 +118,19 @@ def render(table: pd.DataFrame, run: Mapping[str, Any], facts: Recommendation, f
         title=title,
         facts=_facts(table, run, len(rows)),
         answer=_answer(facts),
-        notices=notices.notices(run, facts),
+        notices=notices.notices(run, facts, gallery.copies.notice),
         terms=TERMS,
         scale=f"{100 * _floor(rows):.0f} to 100%",
         headings=(*LEADING, *MEASURED),
         rows=_rows(rows, marks),
         footnotes=notes,
         figures=figures,
+        gallery=gallery,
         unfinished=unfinished.groups(table),
         health=background.health(run),
         command=run.get("command") or "",
         folds=background.folds(run),
-        style=Markup(_asset("leaderboard.css")),  # noqa: S704  our own file
+        style=Markup(_asset("leaderboard.css") + _asset("gallery.css")),  # noqa: S704  our own file
         script=Markup(script),  # noqa: S704  our own file
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
