@@ -3,7 +3,9 @@
 from backbench.analysis.advice import Recommendation, recommendation
 from backbench.analysis.answers import Answers, ByCell
 from backbench.analysis.candidates import Candidate
+from backbench.analysis.compare import Comparison
 from backbench.analysis.frames import grouped, labels, pareto, ranked
+from backbench.analysis.naming import find
 from backbench.analysis.paired import Advantage
 from backbench.analysis.rivals import Rival
 from backbench.analysis.significance import holm, mcnemar
@@ -13,8 +15,10 @@ __all__ = [
     "Answers",
     "ByCell",
     "Candidate",
+    "Comparison",
     "Recommendation",
     "Rival",
+    "find",
     "grouped",
     "holm",
     "labels",
