@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import t, ttest_rel
+from scipy.stats import binomtest, t, ttest_rel
 
 from backbench.analysis import holm, mcnemar
 from backbench.analysis.significance import welch
@@ -16,6 +16,12 @@ def test_mcnemar_is_the_exact_binomial_of_the_discordant_items() -> None:
     # 2 * (C(10,0) + C(10,1) + C(10,2)) / 2^10 = 2 * 56 / 1024
     assert mcnemar(first, second) == (8, 2, pytest.approx(0.109375))
     assert mcnemar(second, first) == (2, 8, pytest.approx(0.109375))
+
+
+def test_mcnemar_is_the_test_of_scipy() -> None:
+    for wins, losses in [(0, 1), (1, 1), (3, 3), (2, 3), (0, 40), (17, 40), (400, 500), (0, 2000)]:
+        first = np.repeat([True, False], [wins, losses])
+        assert mcnemar(first, ~first)[2] == pytest.approx(binomtest(wins, wins + losses).pvalue, rel=1e-9)
 
 
 def test_mcnemar_of_identical_answers_claims_nothing() -> None:

@@ -99,14 +99,18 @@ class Results:
         answer = f"<p><strong>{escape(facts.sentences[0])}</strong></p>"
         if not facts.ranking:
             return answer
-        headings = "".join(f"<th>{escape(heading)}</th>" for heading, _ in SHOWN)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(show(one))}</td>" for _, show in SHOWN) + "</tr>"
-            for one in facts.ranking[:MOST_SHOWN]
-        )
+        headings = _row("th", [heading for heading, _ in SHOWN])
+        rows = "".join(_row("td", [show(one) for _, show in SHOWN]) for one in facts.ranking[:MOST_SHOWN])
         left = len(facts.ranking) - MOST_SHOWN
         more = f"<p>and {left} more, in <code>.table</code></p>" if left > 0 else ""
-        return f"{answer}<table><thead><tr>{headings}</tr></thead><tbody>{rows}</tbody></table>{more}"
+        return f"{answer}<table><thead>{headings}</thead><tbody>{rows}</tbody></table>{more}"
+
+
+def _row(kind: str, texts: list[str]) -> str:
+    """One row of a table, the name on the left as notebooks would not have it."""
+    first, *others = texts
+    named = f'<{kind} style="text-align:left">{escape(first)}</{kind}>'
+    return f"<tr>{named}{''.join(f'<{kind}>{escape(text)}</{kind}>' for text in others)}</tr>"
 
 
 def run_sweep(dataset: str = "digits", **options: Any) -> Results:

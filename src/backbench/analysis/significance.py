@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, t
+from scipy.special import bdtr
+from scipy.stats import t
 
 ALPHA = 0.05
 
@@ -16,9 +17,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, i
     under equality the discordant items are fair coin flips (McNemar 1947, exact binomial form).
     """
     wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
-    if wins + losses == 0:
-        return 0, 0, 1.0
-    return wins, losses, float(binomtest(wins, wins + losses).pvalue)
+    return wins, losses, min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
 def welch(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[float, float, float]:
