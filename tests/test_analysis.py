@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from tables import cell, frame, lost, right
@@ -144,37 +143,6 @@ def test_reach_is_not_guessed_without_the_size_of_val() -> None:
 def test_nobody_within_reach() -> None:
     text = said(frame(cell("A", 0.9, 0.9), cell("B", 0.5, 0.5)), val_items=1000)
     assert "No other network comes within reach of it on val" in text
-
-
-def test_paired_tests_name_what_cannot_be_told_apart() -> None:
-    of = 400
-    table = frame(cell("A", 0.9, 0.75), cell("B", 0.8, 0.74), cell("C", 0.7, 0.4))
-    answers = {
-        "A-all-imagenet-0": right(np.arange(300), of),
-        "B-all-imagenet-0": right(np.r_[np.arange(8, 300), 300:302], of),  # 8 wins, 2 losses: p = 0.109375
-        "C-all-imagenet-0": right(np.arange(160), of),  # 140 wins, no losses
-    }
-    facts = recommendation(table, answers)
-    by_name = {rival.candidate.label: rival for rival in facts.rivals}
-    assert (by_name["B"].wins, by_name["B"].losses) == (8, 2)
-    assert by_name["B"].p_value == pytest.approx(0.109375)
-    assert by_name["B"].p_holm == pytest.approx(0.109375)  # the larger of two p-values is multiplied by one
-    assert by_name["C"].p_holm == pytest.approx(2 * 2 * 0.5**140)
-    assert [rival.verdict for rival in facts.rivals] == ["tied", "better"]
-    text = "\n".join(facts.sentences).replace("\N{NO-BREAK SPACE}", " ")
-    assert "On test it cannot be told apart from B (exact McNemar test, Holm-corrected, p = 0.11)." in text
-    assert "It beats C (exact McNemar test, Holm-corrected, p < 0.001)." in text
-
-
-def test_a_rival_that_is_better_on_test_is_not_kept_quiet() -> None:
-    of = 100
-    table = frame(cell("A", 0.9, 0.5), cell("B", 0.8, 0.9))
-    answers = {"A-all-imagenet-0": right(np.arange(50), of), "B-all-imagenet-0": right(np.arange(90), of)}
-    facts = recommendation(table, answers)
-    assert facts.best is not None
-    assert facts.best.label == "A"
-    assert facts.rivals[0].verdict == "worse"
-    assert "B did better on test" in "\n".join(facts.sentences)
 
 
 def test_cells_without_predictions_are_left_out_of_the_tests() -> None:

@@ -1,4 +1,4 @@
-"""Comparisons on the same items: paired tests, paired resampling, and what the recommendation makes of them."""
+"""What cells answered, and what the recommendation says of val and of pretraining because of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tables import cell, frame, right
 
-from backbench.analysis import holm, mcnemar, recommendation, significance
+from backbench.analysis import recommendation
 from backbench.analysis.answers import hits
 from backbench.metrics import selection_score, tempered_logs
 
@@ -14,94 +14,8 @@ A, B, C = "A-all-imagenet-0", "B-all-imagenet-0", "C-all-imagenet-0"
 SCRATCH = "scratch-none-none-0"
 
 
-def rng() -> np.random.Generator:
-    return np.random.default_rng(7)
-
-
 def said(*args: object, **options: object) -> str:
     return "\n".join(recommendation(*args, **options).sentences)  # type: ignore[arg-type]
-
-
-# --- paired tests -----------------------------------------------------------------------------------------------------
-
-
-def test_mcnemar_is_the_exact_binomial_of_the_discordant_items() -> None:
-    first = np.array([True] * 8 + [False] * 2 + [True] * 30 + [False] * 5)
-    second = np.array([False] * 8 + [True] * 2 + [True] * 30 + [False] * 5)
-    # 2 * (C(10,0) + C(10,1) + C(10,2)) / 2^10 = 2 * 56 / 1024
-    assert mcnemar(first, second) == (8, 2, pytest.approx(0.109375))
-    assert mcnemar(second, first) == (2, 8, pytest.approx(0.109375))
-
-
-def test_mcnemar_of_identical_answers_claims_nothing() -> None:
-    same = np.array([True, False, True])
-    assert mcnemar(same, same) == (0, 0, 1.0)
-
-
-def test_holm_steps_down_and_stays_monotone() -> None:
-    # sorted .01 .03 .04 times 3 2 1 = .03 .06 .04, made monotone .03 .06 .06, back in the given order
-    assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm(np.array([0.6, 0.7])) == pytest.approx([1.0, 1.0])
-    assert holm(np.array([])).size == 0
-
-
-# --- paired resampling ------------------------------------------------------------------------------------------------
-
-
-def test_resampled_means_keep_columns_paired_and_stay_around_the_mean() -> None:
-    values = np.column_stack([np.arange(50.0), 2 * np.arange(50.0), np.full(50, 3.0)])
-    means = significance.resampled_means(values, rng=rng())
-    assert means.shape == (significance.ROUNDS, 3)
-    assert means[:, 1] == pytest.approx(2 * means[:, 0])
-    assert means[:, 2] == pytest.approx(3.0)
-    # the mean of 0..49 is 24.5, and the standard error is sqrt((50^2 - 1) / 12) / sqrt(50) = 2.041
-    assert means[:, 0].mean() == pytest.approx(24.5, abs=0.2)
-    assert means[:, 0].std() == pytest.approx(2.041, rel=0.1)
-
-
-def test_resampling_in_small_blocks_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.arange(20.0)[:, None]
-    whole = significance.resampled_means(values, rng=rng(), rounds=9)
-    monkeypatch.setattr(significance, "HELD", 40)
-    assert significance.resampled_means(values, rng=rng(), rounds=9) == pytest.approx(whole)
-
-
-def test_resampling_leaves_the_global_state_alone_and_needs_items() -> None:
-    before = np.random.get_state()[1].tolist()
-    significance.paired_intervals(np.ones((5, 1)), rng=rng())
-    assert np.random.get_state()[1].tolist() == before
-    with pytest.raises(ValueError, match="no items"):
-        significance.resampled_means(np.empty((0, 2)), rng=rng())
-
-
-def test_paired_interval_of_wins_and_losses() -> None:
-    # 30 wins, 10 losses, 60 draws: mean .2, variance .4 - .04, standard error .06: .2 -+ 1.96 * .06
-    differences = np.repeat([1.0, -1.0, 0.0], [30, 10, 60])[:, None]
-    low, high = significance.paired_intervals(differences, rng=rng())
-    assert low[0] == pytest.approx(0.082, abs=0.015)
-    assert high[0] == pytest.approx(0.318, abs=0.015)
-
-
-def leads(mean: float, items: int) -> np.ndarray:
-    """Leads of 0.2 above and below their mean in turn: their standard deviation is 0.2."""
-    return mean + 0.2 * (-1.0) ** np.arange(items)
-
-
-def test_a_lead_counts_when_it_leaves_the_band() -> None:
-    # the standard error is .2 / sqrt(64) = .025: z = 4, .8 and -2
-    table = np.column_stack([leads(0.1, 64), leads(0.02, 64), leads(-0.05, 64)])
-    assert significance.within_chance(table, rng=rng()).tolist() == [False, True, True]
-    # one alone has a band of about 1.96 standard errors: z = 2.4
-    assert significance.within_chance(leads(0.06, 64)[:, None], rng=rng()).tolist() == [False]
-    # among twenty independent ones the band is about 3 wide, and the same lead is no longer clear of chance
-    noise = np.random.default_rng(1).normal(0, 0.2, (64, 20))
-    many = np.column_stack([leads(0.06, 64), noise - noise.mean(axis=0)])
-    assert significance.within_chance(many, rng=rng())[0]
-
-
-def test_candidates_that_answer_alike_are_within_chance_and_a_constant_lead_is_not() -> None:
-    same = np.column_stack([np.zeros(30), np.full(30, 0.25)])
-    assert significance.within_chance(same, rng=rng()).tolist() == [True, False]
 
 
 # --- from probabilities to answers ------------------------------------------------------------------------------------
@@ -126,6 +40,11 @@ def test_the_selection_score_is_the_exponential_of_the_mean_of_the_tempered_logs
 def test_predictions_of_other_items_are_refused(reduce: object) -> None:
     with pytest.raises(ValueError, match="3 labels"):
         reduce(np.zeros((2, 2)), np.zeros(3, dtype=int))  # type: ignore[operator]
+
+
+def leads(mean: float, items: int) -> np.ndarray:
+    """Leads of 0.2 above and below their mean in turn: their standard deviation is 0.2."""
+    return mean + 0.2 * (-1.0) ** np.arange(items)
 
 
 # --- is val large enough? ---------------------------------------------------------------------------------------------

@@ -460,7 +460,8 @@ def test_build_reads_what_the_store_wrote(tmp_path: Path, table: pd.DataFrame, r
         )
     words = Elements(report.build(tmp_path).read_text(encoding="utf-8")).words
     # 10 wins without a loss: p = 2 / 2^10, the only claim of its family
-    assert "On test it beats VGG16 (exact McNemar test, Holm-corrected, p = 0.002)." in words
+    assert "On test it beats VGG16 by 10.0 points (paired 95% interval " in words
+    assert "exact McNemar test, Holm-corrected, p = 0.002)." in words
 
 
 def test_build_removes_pictures_that_no_longer_hold(tmp_path: Path, stored: dict[str, Any]) -> None:

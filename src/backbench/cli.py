@@ -160,6 +160,24 @@ def show_command(directory: Path) -> None:
     click.echo(terminal.show(store.read_table(directory)), nl=False)
 
 
+@main.command("compare")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_plainly
+def compare_command(directory: Path, first: str, second: str, as_json: bool) -> None:
+    """Say whether A beats B on the test set, with the evidence.
+
+    A and B are names as on the leaderboard: Backbone@freeze, with @none-weights, @96px or #seed where that is needed to
+    tell them apart, or the id of a cell.
+    """
+    from backbench.results import load
+
+    found = load(directory).compare(first, second)
+    click.echo(json.dumps(found.record(), indent=1) if as_json else str(found))
+
+
 @main.command("backbones")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @_plainly

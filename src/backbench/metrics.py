@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 from scipy.stats import norm
 
 ECE_BINS = 15
@@ -87,11 +86,13 @@ def tempered_logs(probabilities: Probabilities, labels: Labels) -> NDArray[np.fl
     """
     _checked(probabilities, labels)
     logs = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
-    picked = np.arange(len(labels)), labels
+    # Below the largest of its row nothing can overflow, at any temperature; SciPy's logsumexp would look every time.
+    logs -= logs.max(axis=1, keepdims=True)
+    picked = logs[np.arange(len(labels)), labels]
 
     def of_truth(log_temperature: float) -> NDArray[np.float64]:
-        tempered = logs * np.exp(-log_temperature)
-        return np.asarray(tempered[picked] - logsumexp(tempered, axis=1))
+        sharpness = np.exp(-log_temperature)
+        return np.asarray(picked * sharpness - np.log(np.exp(logs * sharpness).sum(axis=1)))
 
     bounds = (-LOG_TEMPERATURE, LOG_TEMPERATURE)
     return of_truth(minimize_scalar(lambda at: -of_truth(at).mean(), bounds=bounds, method="bounded").x)

@@ -1,9 +1,13 @@
 """From the table of cells to an answer: ranking, paired tests, Pareto marks, recommendation. Frames in, values out."""
 
 from backbench.analysis.advice import Recommendation, recommendation
-from backbench.analysis.answers import Advantage, Answers, ByCell, Rival
+from backbench.analysis.answers import Answers, ByCell
 from backbench.analysis.candidates import Candidate
+from backbench.analysis.compare import Comparison
 from backbench.analysis.frames import grouped, labels, pareto, ranked
+from backbench.analysis.naming import find
+from backbench.analysis.paired import Advantage
+from backbench.analysis.rivals import Rival
 from backbench.analysis.significance import holm, mcnemar
 
 __all__ = [
@@ -11,8 +15,10 @@ __all__ = [
     "Answers",
     "ByCell",
     "Candidate",
+    "Comparison",
     "Recommendation",
     "Rival",
+    "find",
     "grouped",
     "holm",
     "labels",

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from backbench.analysis import wording
-from backbench.analysis.answers import Advantage, ByCell, Rival, advantages, rivals, undecided_on_val
+from backbench.analysis.answers import ByCell
 from backbench.analysis.candidates import Candidate, candidates
 from backbench.analysis.cautions import cautions
+from backbench.analysis.choice import choice_on_val
 from backbench.analysis.frames import tidy
+from backbench.analysis.paired import Advantage, advantages, tested
+from backbench.analysis.rivals import Rival, possibly_best, rivals
+from backbench.analysis.sentences import sentences
 from backbench.metrics import wilson_interval
 
 
@@ -19,8 +22,11 @@ from backbench.metrics import wilson_interval
 class Recommendation:
     """The answer, its facts and its wording.
 
-    `best` ranks first on `selection_score`; `undecided` are the candidates, out of `compared_on_val`, that val cannot
-    tell from it. A network is *within reach* of it when its val accuracy, at some freeze depth, is not below the 95 %
+    `ranking` holds all candidates by `selection_score`, `best` is the first of them. `undecided` are the others, out of
+    `compared_on_val`, that val cannot tell from it, and `optimism` is by how much its score is probably too high as it
+    was chosen for it. `possibly_best` are the candidates that may be the best on test (95 % Model Confidence Set), in
+    order of rank; `rivals` compare the best with each other one there.
+    A network is *within reach* of the best when its val accuracy, at some freeze depth, is not below the 95 %
     Wilson interval of the best one's val accuracy; `reach` counts them, `fastest` and `smallest` are chosen among those
     (the best is one of them) and are None when the number of val items or the cost is unknown. `pretrained` is the
     first pretrained candidate; `over_scratch` and `over_control` say how far it is ahead of the other two on test.
@@ -30,10 +36,13 @@ class Recommendation:
     """
 
     best: Candidate | None = None
+    ranking: tuple[Candidate, ...] = ()
     candidates: int = 0
     tied_on_val: int = 0
     undecided: tuple[Candidate, ...] = ()
     compared_on_val: int = 0
+    optimism: float | None = None
+    possibly_best: tuple[Candidate, ...] = ()
     runner_up: Candidate | None = None
     rivals: tuple[Rival, ...] = ()
     networks: int = 0
@@ -57,7 +66,8 @@ class Recommendation:
     def verdict_on(self, other: Candidate) -> str:
         """How the best compares with another on test: `better`, `worse` or `tied`.
 
-        By the paired test where there is one, else by whether the two intervals overlap, which is more cautious.
+        By the paired test and the set of the possibly best where there are answers, else by whether the two intervals
+        overlap, which is more cautious.
         """
         rival = self.rival(other)
         return rival.verdict if rival else _by_intervals(self.best, other)
@@ -94,10 +104,12 @@ def recommendation(
     reasons = rows.loc[rows["status"] != "ok", "reason"]
     common = str(reasons.value_counts().index[0]) if len(reasons) else ""
     limits = cautions(facts)
-    return replace(facts, sentences=(*wording.sentences(facts, common_reason=common), *limits), cautions=limits)
+    return replace(facts, sentences=(*sentences(facts, common_reason=common), *limits), cautions=limits)
 
 
 def _compare(facts: Recommendation, found: Sequence[Candidate], answers: ByCell) -> Recommendation:
+    known = tested(found, answers)
+    found = [known.candidates[place] if (place := known.place(one)) is not None else one for one in found]
     best = found[0]
     scratch = next((c for c in found if c.scratch), None)
     pretrained = next((c for c in found if c.pretrained), None)
@@ -106,18 +118,21 @@ def _compare(facts: Recommendation, found: Sequence[Candidate], answers: ByCell)
     # Only the weights should differ; among its depths, the one that did best without them is the fair one.
     controls.sort(key=lambda c: c.network != reference.network)
     control = controls[0] if controls else None
-    over_scratch, over_control = advantages([(pretrained, scratch), (pretrained, control)], answers)
-    undecided, compared, val_items = undecided_on_val(found, answers)
+    over_scratch, over_control = advantages([(pretrained, scratch), (pretrained, control)], known)
+    choice, members = choice_on_val(found, answers), possibly_best(known)
     reach = _within_reach(found, facts.val_items)
     facts = replace(
         facts,
         best=best,
+        ranking=tuple(found),
         candidates=len(found),
         tied_on_val=sum(c.selection_score == best.selection_score for c in found),
-        undecided=undecided,
-        compared_on_val=compared,
+        undecided=choice.undecided,
+        compared_on_val=choice.compared,
+        optimism=choice.optimism,
+        possibly_best=members,
         runner_up=found[1] if len(found) > 1 else None,
-        rivals=rivals(found, answers),
+        rivals=rivals(best, known, members),
         networks=len({c.network for c in found}),
         reach=len(reach),
         fastest=min((c for c in reach if c.latency_ms is not None), key=lambda c: c.latency_ms or 0, default=None),
@@ -127,7 +142,7 @@ def _compare(facts: Recommendation, found: Sequence[Candidate], answers: ByCell)
         control=control,
         over_scratch=over_scratch,
         over_control=over_control,
-        val_items=val_items or facts.val_items,
+        val_items=choice.items or facts.val_items,
         test_items=len(answers[best.cell_id].hits) if best.cell_id in answers else facts.test_items,
     )
     return replace(facts, need_for_pretraining=_need(facts))

@@ -13,7 +13,10 @@ from backbench.analysis.frames import grouped, labels
 
 @dataclass(frozen=True)
 class Candidate:
-    """One backbone at one freeze depth, its seeds averaged; shares in 0..1, None where nothing was measured."""
+    """One backbone at one freeze depth, its seeds averaged; shares in 0..1, None where nothing was measured.
+
+    `over_seeds` says that `test_acc_lo` and `test_acc_hi` cover the chance of training too, not only that of the items.
+    """
 
     label: str
     cell_id: str
@@ -35,6 +38,7 @@ class Candidate:
     params: float | None
     flops: float | None
     latency_ms: float | None
+    over_seeds: bool = False
 
     @property
     def scratch(self) -> bool:
@@ -56,11 +60,8 @@ def candidates(table: pd.DataFrame) -> list[Candidate]:
     """The candidates of a table that finished, best first."""
     groups = grouped(table)
     groups["label"] = labels(groups)
-    names = Candidate.__dataclass_fields__
-    return [
-        Candidate(**{name: _value(row[name]) for name in names})
-        for row in groups[list(names)].to_dict(orient="records")
-    ]
+    names = [name for name in Candidate.__dataclass_fields__ if name != "over_seeds"]
+    return [Candidate(**{name: _value(row[name]) for name in names}) for row in groups[names].to_dict(orient="records")]
 
 
 def _value(value: Any) -> Any:

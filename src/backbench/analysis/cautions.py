@@ -1,4 +1,4 @@
-"""What limits the trust in the answer, in plain sentences: splits so small that luck decides."""
+"""What limits the trust in the answer, in plain sentences: small splits, and the luck of whoever comes first."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ if TYPE_CHECKING:  # the facts are built with these sentences: a true import wou
 # Below this many images, one more or less moves an accuracy by half a point or more.
 SMALL_SPLIT = 200
 
+# Selection scores are probabilities: less than half a point of luck is not worth a sentence.
+WORTH_SAYING = 0.005
+
 
 def cautions(facts: Recommendation) -> tuple[str, ...]:
     """The sentences, the weightier first; plain text that holds untrusted names."""
-    return () if facts.best is None else (*_small_val(facts, facts.best), *_small_test(facts, facts.best))
+    if facts.best is None:
+        return ()
+    return (
+        *_small_val(facts, facts.best),
+        *_luck(facts, facts.best),
+        *_small_test(facts, facts.best),
+    )
 
 
 def _small_val(facts: Recommendation, best: Candidate) -> Iterator[str]:
@@ -39,6 +48,18 @@ def _small_val(facts: Recommendation, best: Candidate) -> Iterator[str]:
         )
     elif not facts.compared_on_val and (facts.val_items or SMALL_SPLIT) < SMALL_SPLIT and facts.candidates > 1:
         yield f"Val has only {images(facts.val_items or 0)}: the order of candidates that are close is partly luck."
+
+
+def _luck(facts: Recommendation, best: Candidate) -> Iterator[str]:
+    """The winner's curse: the best of many on val was also lucky there."""
+    if facts.optimism is None or facts.optimism < WORTH_SAYING:
+        return
+    yield (
+        f"{best.label} is the best of {facts.compared_on_val + 1} on val, and the best of many was also lucky: its "
+        f"selection score, {numbers.decimal(best.selection_score)}, is probably about "
+        f"{numbers.decimal(facts.optimism)} too high (bootstrap over the val images). Its test accuracy is not: test "
+        "took no part in the choice."
+    )
 
 
 def _small_test(facts: Recommendation, best: Candidate) -> Iterator[str]:

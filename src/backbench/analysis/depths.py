@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from backbench.analysis import numbers
-from backbench.analysis.answers import Advantage, ByCell, advantages
+from backbench.analysis.answers import ByCell
 from backbench.analysis.candidates import Candidate, candidates
 from backbench.analysis.frames import SERIES, depth_order, grouped, labels
+from backbench.analysis.paired import Advantage, advantages, tested
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def unfreezing(table: pd.DataFrame, answers: ByCell | None = None) -> tuple[Unfr
         # The rank has the last word, so that the depth is never chosen on test.
         chosen = min(deeper["cell_id"], key=list(by_cell).index)
         pairs.append((name, by_cell[rows["cell_id"].iloc[0]], by_cell[chosen]))
-    ahead = advantages([(after, before) for _, before, after in pairs], answers or {})
+    known = tested([one for _, *both in pairs for one in both], answers or {})
+    ahead = advantages([(after, before) for _, before, after in pairs], known)
     found = [
         Unfreezing(name, before, after, (after.test_acc or 0) - (before.test_acc or 0), advantage)
         for (name, before, after), advantage in zip(pairs, ahead, strict=True)

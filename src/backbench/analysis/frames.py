@@ -116,14 +116,13 @@ def labels(table: pd.DataFrame) -> pd.Series:
     depths = bases["freeze"].nunique() > 1
     sizes = rows["image_size"].dropna().nunique() > 1
 
-    def label(row: pd.Series) -> str:
-        name = str(row["backbone"])
-        if name != "scratch" and depths and row["freeze"]:
-            name += f"@{row['freeze']}"
-        if name != "scratch" and row["weights"] == "none":
+    def label(backbone: str, freeze: str, weights: str, size: float) -> str:
+        name = backbone
+        if backbone != "scratch" and depths and freeze:
+            name += f"@{freeze}"
+        if backbone != "scratch" and weights == "none":
             name += "@none-weights"
-        if sizes and np.isfinite(row["image_size"]):
-            name += f" {row['image_size']:.0f} px"
-        return name
+        return f"{name} {size:.0f} px" if sizes and np.isfinite(size) else name
 
-    return pd.Series([label(row) for _, row in rows.iterrows()], index=table.index, name="label", dtype="object")
+    said = (rows[name] for name in ("backbone", "freeze", "weights", "image_size"))
+    return pd.Series([label(*row) for row in zip(*said, strict=True)], index=table.index, name="label", dtype="object")

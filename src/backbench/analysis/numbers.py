@@ -88,3 +88,9 @@ def p_value(value: float) -> str:
     else:
         text = f"p = {value:.3f}" if value < 0.095 else f"p = {value:.2f}"
     return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def for_terminal(text: str) -> str:
+    """Text that is safe to print: a name could carry control sequences, and not every code page has the true minus."""
+    text = text.replace("−", "-").replace("–", "-").replace("\N{NO-BREAK SPACE}", " ")
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

@@ -1,16 +1,13 @@
-"""Is a difference more than chance? Paired tests and paired resampling over items; arrays in, numbers out."""
+"""Is a difference more than chance? Exact and classical tests over the same items; arrays in, numbers out."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.special import bdtr
+from scipy.stats import t
 
 ALPHA = 0.05
-ROUNDS = 2000
-
-# Draws that are held at once while resampling, so that memory does not grow with the items.
-HELD = 4_000_000
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int, float]:
@@ -20,9 +17,29 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, i
     under equality the discordant items are fair coin flips (McNemar 1947, exact binomial form).
     """
     wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
-    if wins + losses == 0:
-        return 0, 0, 1.0
-    return wins, losses, float(binomtest(wins, wins + losses).pvalue)
+    return wins, losses, min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
+
+
+def welch(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Paired test of two candidates on the same n items when one has several seeds: hits [n, s] and [n, t].
+
+    Returns the items that only the first has right, those that only the second has right, both as means over all pairs
+    of seeds, and the two-sided p-value of the difference of the mean accuracies. Its variance is that of the mean over
+    the items plus that of the mean over the seeds of each, which share their freedom as Welch (1947) and Satterthwaite
+    (1946) have it: few seeds that differ much leave little to claim. A single seed counts as one that cannot vary.
+    """
+    ours, theirs = first.mean(axis=1), second.mean(axis=1)
+    wins, losses = float((ours * (1 - theirs)).sum()), float((theirs * (1 - ours)).sum())
+    difference = ours - theirs
+    repeated = [hits.mean(axis=0) for hits in (first, second) if hits.shape[1] > 1]
+    parts = [
+        (sample.var(ddof=1) / len(sample), len(sample) - 1) for sample in (difference, *repeated) if len(sample) > 1
+    ]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return wins, losses, 1.0
+    freedom = variance**2 / sum(part**2 / own for part, own in parts)
+    return wins, losses, float(2 * t.sf(abs(difference.mean()) / np.sqrt(variance), freedom))
 
 
 def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -35,45 +52,3 @@ def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
     return adjusted
-
-
-def resampled_means(
-    values: NDArray[np.float64], *, rng: np.random.Generator, rounds: int = ROUNDS
-) -> NDArray[np.float64]:
-    """Means [rounds, k] of n items with k values each [n, k], the items drawn anew with replacement in every round.
-
-    The k columns share their draws, so that they stay paired (Efron 1979). Raises ValueError without items.
-    """
-    items = len(values)
-    if items == 0:
-        raise ValueError("no items: there is nothing to draw from")
-    means = np.empty((rounds, values.shape[1]))
-    at_once = max(1, HELD // items)
-    for start in range(0, rounds, at_once):
-        some = min(at_once, rounds - start)
-        draws = rng.integers(items, size=(some, items)) + items * np.arange(some)[:, None]
-        weights = np.bincount(draws.ravel(), minlength=some * items).reshape(some, items)
-        means[start : start + some] = weights @ values / items
-    return means
-
-
-def paired_intervals(
-    differences: NDArray[np.float64], *, rng: np.random.Generator, rounds: int = ROUNDS
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % percentile intervals (low [k], high [k]) of the mean paired differences of n items [n, k]."""
-    low, high = np.quantile(resampled_means(differences, rng=rng, rounds=rounds), [ALPHA / 2, 1 - ALPHA / 2], axis=0)
-    return low, high
-
-
-def within_chance(leads: NDArray[np.float64], *, rng: np.random.Generator, rounds: int = ROUNDS) -> NDArray[np.bool_]:
-    """Which of k mean leads over n paired items [n, k] are not above zero beyond chance.
-
-    All k are judged together: a lead counts when it leaves the band that holds the largest of the k studentised
-    deviations in 95 % of the resamples, so that among many candidates none falls behind by chance alone (the max-t band
-    of Romano and Wolf 2005, in one step).
-    """
-    means = leads.mean(axis=0)
-    deviations = resampled_means(leads, rng=rng, rounds=rounds) - means
-    spread = deviations.std(axis=0)
-    studentised = np.divide(np.abs(deviations), spread, out=np.zeros_like(deviations), where=spread > 0)
-    return np.asarray(means <= np.quantile(studentised.max(axis=1), 1 - ALPHA) * spread)

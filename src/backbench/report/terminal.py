@@ -51,9 +51,7 @@ def show(table: pd.DataFrame, *, width: int | None = None) -> str:
     if notes:
         parts.append("\n".join(_wrapped(f"[{i}] {note}", width) for i, note in enumerate(notes, start=1)))
     parts += [_unfinished(group, width) for group in unfinished.groups(table)]
-    # A name could carry control sequences that repaint the terminal, and not every code page knows the true minus.
-    text = "\n\n".join(parts).replace("−", "-").replace("–", "-")
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text) + "\n"
+    return numbers.for_terminal("\n\n".join(parts)) + "\n"
 
 
 def _board(rows: Sequence[Mapping[Any, Any]], width: int) -> str:
