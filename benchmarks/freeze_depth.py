@@ -44,7 +44,7 @@ def _silent(*_: Any) -> None:
 def _planned(dataset: str, backbone: str, size: int) -> Job:
     request = Request(dataset=dataset, backbones=backbone, image_size=size, freeze="all,all-1,all-2,all-3,all-4")
     listing = planning.listing_for(request, progress=_silent)
-    found = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
+    found, _ = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
     first = next(planning.jobs_for(request, found, resolved=planning.resolve(request, {}), cache=cache_root()))
     if first.backbone is None:
         raise SystemExit("name a pretrained backbone: scratch has no frozen part")

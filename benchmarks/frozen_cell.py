@@ -35,7 +35,7 @@ def _silent(_text: str, _done: int, _total: int) -> None:
 
 def _plan(request: Request) -> tuple[Listing, Dataset, Job]:
     listing = planning.listing_for(request, progress=_silent)
-    dataset = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
+    dataset, _ = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
     job = next(planning.jobs_for(request, dataset, resolved=planning.resolve(request, {}), cache=cache_root()))
     if job.backbone is None:
         raise SystemExit("name a pretrained backbone: scratch has no frozen part")

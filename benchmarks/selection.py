@@ -55,7 +55,7 @@ def _candidates(asked: argparse.Namespace) -> tuple[list[str], list[Floats], Lab
     """Names of the candidates, their probabilities [n, C] on the population, and its labels."""
     request = Request(dataset=asked.dataset, backbones=asked.backbones, image_size=asked.image_size, freeze="all")
     listing = planning.listing_for(request, progress=_silent)
-    dataset = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
+    dataset, _ = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
     halves = np.random.default_rng(0).permutation(dataset.indices("train"))
     train, population = np.sort(halves[: len(halves) // 2]), np.sort(halves[len(halves) // 2 :])
     names, found = [], []

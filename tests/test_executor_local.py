@@ -72,7 +72,7 @@ def ready(cache: Path, **asked: Any) -> list[Job]:
 
     request = Request(limit=20, freeze="all", weights="none", epochs=1, **asked)
     listing = planning.listing_for(request, progress=quiet)
-    dataset = planning.dataset_for(request, listing, cache=cache, progress=quiet)
+    dataset, _ = planning.dataset_for(request, listing, cache=cache, progress=quiet)
     resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
     jobs = planning.jobs_for(request, dataset, resolved=resolved, cache=cache)
     return [planning.with_pixels(job, listing, progress=quiet) for job in jobs]

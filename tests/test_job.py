@@ -13,8 +13,10 @@ import pytest
 
 from backbench import cost, finetune, metrics, planning
 from backbench import job as jobs
+from backbench.augment import view
 from backbench.backbones import graph, stages
 from backbench.cells import plan
+from backbench.probe import fit_path
 from backbench.records import Cell, Event, Finished, Job, Note, Request, Summary, Weights
 
 MOBILE = "MobileNet:alpha=0.25"
@@ -49,7 +51,7 @@ def pretrained(shared_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
     def quiet(_name: str, _done: int, _total: int) -> None: ...
 
     listing = planning.listing_for(request, progress=quiet)
-    dataset = planning.dataset_for(request, listing, cache=cache, progress=quiet)
+    dataset, _ = planning.dataset_for(request, listing, cache=cache, progress=quiet)
     resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
     (job,) = planning.jobs_for(request, dataset, resolved=resolved, cache=cache)
     path = shared_weights / FILE
@@ -158,6 +160,24 @@ def test_fine_tuning_starts_at_the_probe(ran: list[Event]) -> None:
         best = max(step["score"] for step in probe["path"])
         said = "no learning rate beat the frozen probe on val" in found[freeze].reason
         assert said == (found[freeze].row["selection_score"] <= best)
+
+
+def test_the_probe_is_fitted_on_every_view(ran: list[Event], pretrained: Job) -> None:
+    data = pretrained.dataset
+    assert pretrained.backbone is not None
+    model = graph.features_model(pretrained.backbone, image_size=32, weights=pretrained.weights, cache=pretrained.cache)
+    train, images = data.indices("train"), pretrained.images()[data.rows]
+    clean = model.predict_on_batch(images)
+    moved = model.predict_on_batch(view(images[train], train, np.ones_like(train), flips=data.flips))
+    paths = {}
+    for views, features in (("one", clean), ("both", np.concatenate([clean, moved]))):
+        rows = np.concatenate([train, np.arange(len(clean), len(features))])
+        labels = np.concatenate([data.labels, data.labels[train]])[: len(features)]
+        path = fit_path(features, labels, train=rows, val=data.indices("val"), classes=len(data.class_names))
+        paths[views] = [step.val_nll for step in path.steps]
+    found = [step["val_nll"] for step in cells(ran)["all"].trace["probe"]["path"]]
+    np.testing.assert_allclose(found, paths["both"], rtol=2e-3)
+    assert not np.allclose(found, paths["one"], rtol=2e-2), "the second view tells it something"
 
 
 def test_training_everything_is_announced_with_an_estimate(ran: list[Event]) -> None:

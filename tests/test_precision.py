@@ -43,7 +43,7 @@ def photos(grocery: Path, shared_weights: Path, tmp_path_factory: pytest.TempPat
     def quiet(_name: str, _done: int, _total: int) -> None: ...
 
     listing = planning.listing_for(request, progress=quiet)
-    dataset = planning.dataset_for(request, listing, cache=cache, progress=quiet)
+    dataset, _ = planning.dataset_for(request, listing, cache=cache, progress=quiet)
     resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
     (job,) = planning.jobs_for(request, dataset, resolved=resolved, cache=cache)
     path = shared_weights / FILE
