@@ -450,7 +450,9 @@ main({list(words)!r}, prog_name='backbench')
     return python("-c", script)
 
 
-@pytest.mark.parametrize("command", [[], ["sweep"], ["report"], ["show"], ["backbones"], ["fetch"]], ids=str)
+@pytest.mark.parametrize(
+    "command", [[], ["sweep"], ["report"], ["show"], ["export"], ["predict"], ["backbones"], ["fetch"]], ids=str
+)
 def test_help_imports_neither_frameworks_nor_pandas(command: list[str]) -> None:
     script = f"""
 import sys

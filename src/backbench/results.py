@@ -10,6 +10,7 @@ import pandas as pd
 
 from backbench import analysis, report, store, sweep
 from backbench.errors import RequestError
+from backbench.export import export
 from backbench.records import Request
 
 
@@ -22,7 +23,7 @@ class Results:
     @property
     def table(self) -> pd.DataFrame:
         """One row per cell, in the order of the leaderboard, those that did not finish last."""
-        stored = store.read_table(self.directory).set_index("cell_id", drop=False)
+        stored = store.read_table(self.directory).set_index("cell_id", drop=False).rename_axis(None)
         finished = list(analysis.ranked(stored)["cell_id"])
         unfinished = [cell_id for cell_id in stored.index if cell_id not in set(finished)]
         return stored.loc[finished + unfinished].reset_index(drop=True)
@@ -34,6 +35,14 @@ class Results:
         if first.empty or first["status"].iloc[0] != "ok":
             raise RequestError(f"{self.directory}: no cell was finished, so there is no best one")
         return first.iloc[0]
+
+    def export(self, path: str | Path, name: str | None = None, *, force: bool = False) -> Path:
+        """Write the winning cell, or the one called `Backbone@freeze`, as one Keras model; the path of the file.
+
+        Raises RequestError for a name without a cell, weights that were not kept, and a file that is there.
+        """
+        export(self.directory, Path(path), name, force=force)
+        return Path(path)
 
     def report(self) -> Path:
         """Rebuild the leaderboard; the path of the page."""

@@ -11,7 +11,7 @@ import numpy as np
 from backbench.backbones import stages
 from backbench.probe import Head
 
-_HEAD = ("head_weights", "head_bias")
+_HEAD = ("weights", "bias")  # as in the file of a head alone
 
 
 def save(path: Path, model: keras.Model, *, after: stages.Boundary | None = None, head: Head | None = None) -> None:
@@ -34,13 +34,15 @@ def save(path: Path, model: keras.Model, *, after: stages.Boundary | None = None
 def load(path: Path, model: keras.Model) -> Head | None:
     """Put what `save` has written into the same network, freshly built; the head, where there is one.
 
+    The file of a probe's head is one without weights of the network.
     Raises ValueError for weights of another network, OSError for a file that cannot be read.
     """
     with np.load(path, allow_pickle=False) as stored:
         for name in stored.files:
             if name not in _HEAD:
+                values = stored[name]
                 variable = model.weights[int(name)] if int(name) < len(model.weights) else None
-                if variable is None or tuple(variable.shape) != stored[name].shape:
+                if variable is None or tuple(variable.shape) != values.shape:
                     raise ValueError(f"{path.name} holds weights of another network than {model.name}")
-                variable.assign(stored[name])
+                variable.assign(values)
         return Head(*(stored[name] for name in _HEAD)) if _HEAD[0] in stored.files else None
