@@ -128,6 +128,7 @@ def test_options_that_mean_nothing_are_refused(here: Path, option: str, value: s
         ("--resize", "pad"),
         ("--augment", "heavy"),
         ("--keep-gb", "much"),
+        ("--keep-models", "some"),
         ("--precision", "float16"),
         ("--executor", "moon"),
         ("--sedes", "2"),
@@ -462,7 +463,9 @@ main({list(words)!r}, prog_name='backbench')
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["sweep"], ["report"], ["show"], ["compare"], ["backbones"], ["fetch"]], ids=str
+    "command",
+    [[], ["sweep"], ["report"], ["show"], ["compare"], ["export"], ["predict"], ["backbones"], ["fetch"]],
+    ids=str,
 )
 def test_help_imports_neither_frameworks_nor_pandas(command: list[str]) -> None:
     script = f"""

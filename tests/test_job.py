@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backbench import cost, finetune, metrics, planning
+from backbench import cost, finetune, metrics, planning, trained_weights
 from backbench import job as jobs
 from backbench.augment import view
 from backbench.backbones import graph, stages
@@ -83,8 +83,8 @@ def same_numbers(first: Cell, second: Cell) -> None:
 
 
 @pytest.fixture(scope="module")
-def ran(pretrained: Job) -> list[Event]:
-    return run(replace(pretrained, freeze=DEPTHS))
+def ran(pretrained: Job, tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
+    return run(replace(pretrained, freeze=DEPTHS, drafts=tmp_path_factory.mktemp("results") / "models"))
 
 
 def test_no_cell_was_trained_for_longer_than_it_took(ran: list[Event]) -> None:
@@ -185,6 +185,51 @@ def test_training_everything_is_announced_with_an_estimate(ran: list[Event]) -> 
     assert note.text.startswith(f"{MOBILE} @ none: training all of it takes up to ")
     position = ran.index(note)
     assert [e.cell.row["freeze"] for e in ran[:position] if isinstance(e, Finished)] == ["all", "all-2", "all-1"]
+
+
+def drafts(said: list[Event]) -> dict[str, Path | None]:
+    return {event.cell.row["freeze"]: event.model for event in said if isinstance(event, Finished)}
+
+
+def test_what_was_trained_is_left_for_the_sweep_and_gives_the_predictions_once_more(
+    ran: list[Event], pretrained: Job
+) -> None:
+    """A probe needs no more than its head; all-1 is the last stage, all of it; none is the whole network."""
+    assert pretrained.backbone is not None
+    left = drafts(ran)
+    assert left["all"] is None
+    sizes = {"all-2": 8, "all-1": 2, "none": len(SIZES)}  # the blocks that were trained
+    rows = pretrained.dataset.rows[pretrained.dataset.indices("test")]
+    for freeze, blocks in sizes.items():
+        draft = left[freeze]
+        assert draft is not None
+        assert draft.name == f".{cells(ran)[freeze].cell_id}.npz"
+        base = graph.build(pretrained.backbone, image_size=32, weights=pretrained.weights, cache=pretrained.cache)
+        head = trained_weights.load(draft, base)
+        assert head is not None
+        features = graph.frozen_part(base, pretrained.backbone).predict_on_batch(pretrained.images()[rows])
+        # What was kept for training was rounded to float16.
+        np.testing.assert_allclose(head(features), predictions(ran, freeze)["test_probs"], atol=5e-3)
+        with np.load(draft) as stored:
+            numbers = sum(array.size for array in stored.values())
+        norms = sum(2 * i + 2 * o for i, o in BLOCKS[-blocks:])
+        assert numbers == sum(SIZES[-blocks:]) + norms + (FIRST + 2 * 8) * (freeze == "none") + HEAD
+
+
+def test_a_disk_without_room_for_weights_costs_no_cell(
+    ran: list[Event], pretrained: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(path: Path, *_: Any, **__: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trained_weights, "save", full)
+    said = run(replace(pretrained, freeze=("all-1",), drafts=tmp_path))
+    assert drafts(said) == {"all-1": None}
+    same_numbers(cells(said)["all-1"], cells(ran)["all-1"])
+    (note,) = (event.text for event in said if isinstance(event, Note))
+    assert note == (f"{MOBILE} @ all-1: its trained weights could not be kept for export (No space left on device)")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")

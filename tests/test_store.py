@@ -153,6 +153,61 @@ def test_a_cell_that_is_not_ok_never_takes_the_place_of_one_that_is(tmp_path: Pa
     assert {name: after.get(name) for name in before} == before
 
 
+def with_model(directory: Path, found: Cell) -> Finished:
+    draft = store.drafts(directory) / f".{found.cell_id}.npz"
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_bytes(b"weights")
+    return replace(finished(found), model=draft)
+
+
+def test_trained_weights_are_moved_to_their_cell_and_their_digest_stands_in_it(tmp_path: Path) -> None:
+    store.write_cell(tmp_path, with_model(tmp_path, cell()))
+    assert set(digests(tmp_path)) == {"cells/c1.json", "heads/c1.npz", "models/c1.npz", "predictions/c1.npz"}
+    record = json.loads((tmp_path / "cells/c1.json").read_text())
+    assert record["files"]["models/c1.npz"] == hashlib.sha256(b"weights").hexdigest()
+    assert store.models(tmp_path) == {"c1"}
+    assert store.file_of(tmp_path, "c1", "models") == tmp_path / "models/c1.npz"
+
+
+def test_a_cell_that_takes_the_place_of_another_takes_its_weights_away(tmp_path: Path) -> None:
+    store.write_cell(tmp_path, with_model(tmp_path, cell("first")))
+    store.write_cell(tmp_path, finished(cell("second")))
+    assert store.models(tmp_path) == set()
+    assert store.file_of(tmp_path, "second", "models") is None
+
+
+def test_only_the_wanted_weights_are_kept(tmp_path: Path) -> None:
+    for number in range(3):
+        store.write_cell(tmp_path, with_model(tmp_path, cell(f"c{number}", seed=number)))
+    before = digests(tmp_path)
+    with_model(tmp_path, cell("c9"))  # a draft of a job that is still running
+    store.keep_models(tmp_path, {"c1", "unknown"})
+    gone = {"models/c0.npz", "models/c2.npz"}
+    assert digests(tmp_path).keys() == before.keys() - gone | {"models/.c9.npz"}
+    assert store.models(tmp_path) == {"c1"}
+    store.forget_drafts(tmp_path)
+    assert digests(tmp_path).keys() == before.keys() - gone
+    store.keep_models(tmp_path, ())
+    store.forget_drafts(tmp_path)
+    assert not (tmp_path / "models").exists(), "an empty folder would say nothing"
+    store.forget_drafts(tmp_path)
+
+
+def test_weights_that_are_not_those_of_the_cell_are_refused(tmp_path: Path) -> None:
+    store.write_cell(tmp_path, with_model(tmp_path, cell()))
+    (tmp_path / "models/c1.npz").write_bytes(b"other")
+    with pytest.raises(RequestError, match=r"models/c1\.npz is damaged"):
+        store.file_of(tmp_path, "c1", "models")
+    assert store.file_of(tmp_path, "c1", "heads") == tmp_path / "heads/c1.npz"
+
+
+def test_one_cell_can_be_read_alone(tmp_path: Path) -> None:
+    store.write_cell(tmp_path, finished(cell()))
+    assert store.read_cell(tmp_path, "c1") == cell()
+    with pytest.raises(RequestError, match=r"cells/c2\.json is missing"):
+        store.read_cell(tmp_path, "c2")
+
+
 def test_the_earlier_cell_is_there_until_the_later_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -198,6 +253,8 @@ def test_clear_removes_what_sweeps_write_and_nothing_else(tmp_path: Path) -> Non
     store.write_run(tmp_path, {"command": "backbench sweep"})
     store.write_cell(tmp_path, finished(cell()))
     store.write_table(tmp_path, store.table([cell()]))
+    store.write_cell(tmp_path, with_model(tmp_path, cell()))
+    with_model(tmp_path, cell("c2"))
     theirs = {"notes.txt", "photos/a.jpg", "plots/my own.pdf", "logs/diary.txt", "cells/c1.json.bak"}
     for name in ("leaderboard.html", "plots/a.png", "plots/a.svg", "logs/000-VGG16.log", *theirs):
         (tmp_path / name).parent.mkdir(exist_ok=True)

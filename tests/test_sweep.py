@@ -373,6 +373,69 @@ def test_depths_are_added_to_what_is_there(copy: Swept, ran: list[str]) -> None:
     assert f"heads/{rows.loc['all-1', 'cell_id']}.npz" not in files, "its head stands on features of its own"
 
 
+@pytest.mark.parametrize(("keep", "expected"), [(None, {"scratch"}), ("all", {"all", "scratch"}), ("none", set())])
+def test_trained_weights_stay_as_asked(
+    swept: Swept, ran: list[str], tmp_path: Path, keep: str | None, expected: set[str]
+) -> None:
+    """Of the network the better depth, unless all or none are wanted; a folder keeps to what it was told."""
+    request = replace(swept.request, out=tmp_path / "digits", keep_models=keep, freeze="all,all-1")
+    sweep.run(request)
+    found = store.read_table(tmp_path / "digits").set_index("cell_id")
+    better = found[found["backbone"] == MOBILE]["selection_score"].astype(float).idxmax()
+    names = {cell_id: "scratch" if row["backbone"] == "scratch" else row["freeze"] for cell_id, row in found.iterrows()}
+    expected = {"scratch", names[better]} if keep is None else expected | ({"all-1"} if keep == "all" else set())
+    assert {names[cell_id] for cell_id in store.models(request.out)} == expected
+    for cell_id in store.models(request.out):
+        assert store.file_of(request.out, cell_id, "models") is not None, "its digest is that of the record"
+    assert not [path for path in (tmp_path / "digits").rglob(".*") if path.name != ".lock"]
+    before = digests(request.out)
+    sweep.run(replace(request, keep_models=None))
+    assert digests(request.out) == before
+
+
+def test_weights_that_were_not_kept_are_made_again_for_who_asks_for_all(copy: Swept, ran: list[str]) -> None:
+    expected = {name: copy.row(name) for name in (MOBILE, "scratch")}
+    store.keep_models(copy.out, {expected[MOBILE]["cell_id"]})
+    again = sweep.run(replace(copy.request, keep_models="all"))
+    assert ran == ["scratch"]
+    assert (again.already, again.counts) == (1, {"ok": 2})
+    assert store.models(copy.out) == {row["cell_id"] for row in expected.values()}
+    for name in expected["scratch"].keys() - set(TIMES):
+        assert copy.row("scratch")[name] == expected["scratch"][name], name
+    assert sweep.run(replace(copy.request, keep_models="all")).already == 2
+    assert ran == ["scratch"]
+
+
+def test_a_cell_is_not_lost_when_its_weights_cannot_be_made_again(
+    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, _job in jobs:
+            yield position, Broken("failed", "the job was killed by SIGKILL")
+
+    expected = copy.row("scratch")
+    store.keep_models(copy.out, ())
+    monkeypatch.setattr(sweep.local, "run", broken)
+    assert sweep.run(replace(copy.request, backbones="scratch", keep_models="all")).counts == {"ok": 1}
+    assert copy.row("scratch") == expected
+    assert "killed by SIGKILL; what was measured earlier stays" in capsys.readouterr().out
+
+
+def test_asking_for_no_weights_deletes_those_that_are_there(copy: Swept, ran: list[str]) -> None:
+    assert store.models(copy.out)
+    sweep.run(replace(copy.request, keep_models="none"))
+    assert not (copy.out / "models").exists()
+    assert ran == []
+    assert store.read_run(copy.out)["resolved"]["keep_models"] == "none"
+
+
+def test_what_a_killed_job_left_half_written_is_gone(copy: Swept, ran: list[str]) -> None:
+    draft = store.drafts(copy.out) / ".0123.npz"
+    draft.write_bytes(b"half")
+    sweep.run(copy.request)
+    assert not draft.exists()
+
+
 def test_more_backbones_are_added_to_what_is_there(copy: Swept, ran: list[str]) -> None:
     again = sweep.run(replace(copy.request, seeds=2, backbones="scratch"))
     assert (again.already, again.counts) == (1, {"ok": 2})

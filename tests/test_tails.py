@@ -67,6 +67,18 @@ def test_the_units_are_the_spread_of_each_feature_on_train_and_one_where_there_i
     np.testing.assert_allclose(standard[:, 4:], 0, atol=1e-6)
 
 
+def test_the_raw_head_of_a_start_is_the_head_it_came_from(features: NDArray[np.float32]) -> None:
+    head = head_of(7)
+    start = start_from(head, features, TRAIN)
+    found = tails.raw_head(start, start.weights, start.bias)
+    np.testing.assert_allclose(found.weights, head.weights, rtol=1e-6)
+    np.testing.assert_allclose(found.bias, head.bias, atol=1e-3)  # a mean of 500 against a bias of one
+    trained = head_of(7, seed=1)
+    expected = logits_of(tails.Start(start.mean, start.deviation, trained.weights, trained.bias), features)
+    raw = tails.raw_head(start, trained.weights, trained.bias)
+    np.testing.assert_allclose(features @ raw.weights + raw.bias, expected, rtol=1e-4, atol=1e-3)
+
+
 def test_what_is_not_train_has_no_say_in_the_units(features: NDArray[np.float32]) -> None:
     damaged = features.copy()
     damaged[VAL] = np.nan

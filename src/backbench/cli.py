@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,27 @@ def _plainly(command: Callable[..., None]) -> Callable[..., None]:
             os._exit(1)
 
     return wrapped
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """What frameworks print below Python goes nowhere; what Python prints to stderr is still shown."""
+    try:
+        behind = sys.stderr.fileno()
+    except (OSError, ValueError):  # somebody has put another stream there
+        yield
+        return
+    shown, sys.stderr = sys.stderr, os.fdopen(os.dup(behind), "w", buffering=1, errors="backslashreplace")
+    kept = os.dup(behind)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), behind)
+    try:
+        yield
+    finally:
+        os.dup2(kept, behind)
+        os.close(kept)
+        sys.stderr.close()
+        sys.stderr = shown
 
 
 class _OneLine(click.Command):
@@ -107,6 +129,11 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
     "Disk for kept activations while fine-tuning, GB a job; 0 recomputes them.",
     type=float,
     default=_DEFAULT.keep_gb,
+)
+@_option(
+    "--keep-models",
+    "Which trained weights stay for export.  [default: as the folder has it, else best: one of each network]",
+    type=click.Choice(["best", "all", "none"]),
 )
 @_option(
     "--precision", "Number format; auto is float32.", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto"
@@ -176,6 +203,54 @@ def compare_command(directory: Path, first: str, second: str, as_json: bool) -> 
 
     found = load(directory).compare(first, second)
     click.echo(json.dumps(found.record(), indent=1) if as_json else str(found))
+
+
+@main.command("export")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("name", required=False)
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="The file to write: FILE.keras.")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@_plainly
+def export_command(directory: Path, name: str | None, target: Path, force: bool) -> None:
+    """Write the winning cell of DIRECTORY, or the one called NAME, as one Keras model.
+
+    NAME is Backbone@freeze, with @none-weights for random weights and #seed where they differ, or a cell id.
+    """
+    from backbench.analysis import numbers
+    from backbench.analysis.naming import full_name
+    from backbench.export import export
+    from backbench.progress import Bar
+
+    with _without_chatter(), Bar(1) as bar:
+        row = export(
+            directory,
+            target,
+            name,
+            force=force,
+            progress=lambda done, total: bar.step("getting weights", done, total or 0),
+        )
+    click.echo(f"{target}: {full_name(row)}, {numbers.percent(row['test_acc'])} on test")
+
+
+@main.command("predict")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_option("--top", "Classes to show of each image.", type=click.IntRange(min=1), default=3)
+@click.option("--json", "json_wanted", is_flag=True, help="As JSON.")
+@_plainly
+def predict_command(model: Path, images: tuple[Path, ...], top: int, json_wanted: bool) -> None:
+    """Classify IMAGES, files or folders, with a MODEL that `backbench export` wrote."""
+    from backbench.predict import as_json, as_table, predict
+    from backbench.progress import Bar
+
+    with _without_chatter(), Bar(0) as bar:
+        found = predict(model, images, top=top, progress=lambda done, total: bar.step("images", done, total))
+    click.echo(json.dumps(as_json(found), indent=1) + "\n" if json_wanted else as_table(found), nl=False)
+    unreadable = [prediction for prediction in found if prediction.error]
+    for prediction in unreadable:
+        click.echo(f"backbench: {prediction.file}: {prediction.error}", err=True)
+    if unreadable:
+        sys.exit(INCOMPLETE)
 
 
 @main.command("backbones")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -53,6 +54,7 @@ def finished(
     trace: Mapping[str, Any],
     reason: str = "",
     head: Head | None = None,
+    model: Path | None = None,
 ) -> Finished:
     """The cell with its metrics, from class probabilities {split: [n, C]}. Raises FloatingPointError for NaN."""
     data = job.dataset
@@ -92,6 +94,7 @@ def finished(
         ),
         predictions,
         {} if head is None else {"weights": head.weights, "bias": head.bias},
+        model,
     )
 
 

@@ -6,14 +6,16 @@ import hashlib
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import cost, finetune, tails
+from backbench import cost, finetune, tails, trained_weights
 from backbench.activations import INFERENCE_BATCH, Frozen, Kept, augmented_pass, frozen_pass
 from backbench.backbones import graph, scratch, stages
 from backbench.backbones.graph import plain_keras
@@ -22,7 +24,7 @@ from backbench.cells import Plan, augment_of, plan
 from backbench.clock import Clock, Emit
 from backbench.facts import device, environment, failed, finished
 from backbench.inputs import FromKept, FromPixels, FromPrefix, Source
-from backbench.probe import ProbePath, fit_path
+from backbench.probe import Head, ProbePath, fit_path
 from backbench.records import PROTOCOL_VERSION, SPLITS, Backbone, Job, Note, Summary
 
 SHARED = ("building", "frozen pass", "augmented views")
@@ -103,7 +105,8 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
                     "fit_seconds": network.probe_seconds,
                     "wall_seconds": shared + network.probe_seconds + time.perf_counter() - began,
                 }
-                clock.emit(finished(job, cell, found, row=row, trace={"probe": probed}, head=head))
+                random = None if job.pretrained else _keep(job, cell, network.base, clock, head=head)
+                clock.emit(finished(job, cell, found, row=row, trace={"probe": probed}, head=head, model=random))
             else:
                 _fine_tuned(job, network, cell, columns, shared, clock)
         except FloatingPointError as error:
@@ -243,6 +246,9 @@ def _fine_tuned(job: Job, network: _Network, cell: Plan, columns: dict[str, Any]
         fit_seconds = time.perf_counter() - began
         with clock.phase("evaluation"):
             found = {name: finetune.predict(model, source, data.indices(name)) for name in SPLITS}
+        head = tails.raw_head(network.start, *model.get_layer("head").get_weights())
+        after = network.boundaries.get(cell.frozen) if job.pretrained else None
+        kept = _keep(job, cell, network.base, clock, after=after, head=head)
     finally:
         finetune.restore(network.base, network.state)
     row = columns | {
@@ -262,7 +268,32 @@ def _fine_tuned(job: Job, network: _Network, cell: Plan, columns: dict[str, Any]
         reasons.append("no learning rate beat the frozen probe on val")
     if isinstance(source, FromPrefix):
         reasons.append("the boundary's activations did not fit the disk budget and were computed anew for every batch")
-    clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(reasons)))
+    clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(reasons), model=kept))
+
+
+def _keep(
+    job: Job,
+    cell: Plan,
+    network: keras.Model,
+    clock: Clock,
+    *,
+    after: stages.Boundary | None = None,
+    head: Head | None = None,
+) -> Path | None:
+    """Trained weights in a file of their own; a disk that is full costs the weights, not the cell."""
+    if job.drafts is None:
+        return None
+    draft = job.drafts / f".{cell.cell_id}.npz"
+    try:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        trained_weights.save(draft, network, after=after, head=head)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        why = error.strerror or error
+        clock.emit(Note(f"{job.label} @ {cell.freeze}: its trained weights could not be kept for export ({why})"))
+        return None
+    return draft
 
 
 def _rates(job: Job) -> tuple[float, ...]:
@@ -316,7 +347,8 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
                 "fit_seconds": fit_seconds,
                 "wall_seconds": clock.spent(*own) - before + clock.spent(*COST) / len(wanted),
             }
-            clock.emit(finished(job, cell, found, row=row, trace={"training": trained.trace()}))
+            kept = _keep(job, cell, model, clock)
+            clock.emit(finished(job, cell, found, row=row, trace={"training": trained.trace()}, model=kept))
         except FloatingPointError as error:
             clock.emit(failed(job, cell, error))
 

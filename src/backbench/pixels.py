@@ -158,7 +158,7 @@ def _decode_into(
             try:
                 encoded = listing.images.encoded(index)
             except OSError as error:  # it could be read when it was listed
-                failed[index] = _reason(error)
+                failed[index] = why_unreadable(error)
                 passing.set()
                 continue
             if hashlib.sha256(encoded).hexdigest() != listing.digests[index]:
@@ -168,7 +168,7 @@ def _decode_into(
             try:
                 rows[index] = load_square(encoded, size, resize)
             except Exception as error:  # decoders of damaged files raise anything
-                failed[index] = _reason(error)
+                failed[index] = why_unreadable(error)
         return failed
 
     failures: dict[int, str] = {}
@@ -183,7 +183,7 @@ def _decode_into(
     return failures, not passing.is_set()
 
 
-def _reason(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
     """One line without addresses or paths of this machine."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a known format"

@@ -26,6 +26,7 @@ ENGINES = ("auto", "keras")
 PRECISIONS = ("auto", "float32", "bfloat16")
 EXECUTORS = ("local",)
 AUGMENTS = (None, "light", "none")
+KEPT_MODELS = (None, "best", "all", "none")
 
 # Most epochs of gradient training: of pretrained networks, which start at the probe, and of what starts at random.
 EPOCHS, EPOCHS_FROM_SCRATCH = 10, 25
@@ -59,14 +60,16 @@ def check(request: Request) -> None:
     choices = {
         "resize": pixels.RESIZES,
         "augment": AUGMENTS,
+        "keep_models": KEPT_MODELS,
         "engine": ENGINES,
         "precision": PRECISIONS,
         "executor": EXECUTORS,
     }
     for name, known in choices.items():
         if getattr(request, name) not in known:
+            option = name.replace("_", "-")
             raise RequestError(
-                f"--{name} {getattr(request, name)} is unknown: use one of {', '.join(filter(None, known))}"
+                f"--{option} {getattr(request, name)} is unknown: use one of {', '.join(filter(None, known))}"
             )
     _pretrained(request)
     parse_freeze(request.freeze)
@@ -142,7 +145,7 @@ def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], ca
 
 
 def resolve(request: Request, earlier: dict[str, Any]) -> dict[str, str]:
-    """Engine, precision and backend in place of `auto`, as an earlier run of the same folder had them.
+    """Engine, precision, backend and what is kept, in place of `auto`, as an earlier run of the same folder had them.
 
     Raises RequestError for a backend that is unknown or not installed.
     """
@@ -152,6 +155,7 @@ def resolve(request: Request, earlier: dict[str, Any]) -> dict[str, str]:
         "engine": kept.get("engine", "keras") if request.engine == "auto" else request.engine,
         "precision": kept.get("precision", "float32") if request.precision == "auto" else request.precision,
         "backend": backend,
+        "keep_models": request.keep_models or kept.get("keep_models", "best"),
     }
 
 

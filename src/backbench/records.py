@@ -148,6 +148,7 @@ class Request:
     epochs: int | None = None
     batch_size: int = 32
     keep_gb: float = 20.0
+    keep_models: str | None = None
     engine: str = "auto"
     precision: str = "auto"
     mirrors: bool = True
@@ -165,7 +166,8 @@ class Request:
 class Job:
     """One backbone on one dataset at one image size, with all cells that share its frozen pass.
 
-    `backbone` is None for the hand-made CNN. `weights` and `pixels` are filled in when they are at hand.
+    `backbone` is None for the hand-made CNN. `weights` and `pixels` are filled in when they are at hand. In `drafts`
+    the job leaves trained weights for the sweep to take; None keeps none.
     """
 
     backbone: Backbone | None
@@ -187,6 +189,7 @@ class Job:
     weights: Weights | None = None
     pixels: Pixels | None = None
     wanted: tuple[str, ...] | None = None
+    drafts: Path | None = None
 
     def images(self) -> NDArray[np.uint8]:
         """The decoded images, memory-mapped. Raises ValueError when the job was not given any."""
@@ -228,11 +231,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Finished:
-    """A job hands over a cell: predictions {name: array} and, where there is one, a linear head {name: array}."""
+    """A job hands over a cell: predictions {name: array} and, where there is one, a linear head {name: array}.
+
+    `model` is the file with the trained weights, which may be too large for a message; whoever takes it moves it.
+    """
 
     cell: Cell
     predictions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     head: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    model: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from backbench.analysis import Candidate, Comparison, Recommendation, numbers, r
 from backbench.analysis.candidates import candidates
 from backbench.analysis.compare import compare, pair
 from backbench.errors import RequestError
+from backbench.export import export
 from backbench.records import Request
 from backbench.report import stored
 
@@ -70,6 +71,14 @@ class Results:
         answers = stored.answers(self.directory, (*ours.cell_ids, *theirs.cell_ids))
         dataset = cells["dataset"].fillna("").iloc[0]
         return compare(ours, theirs, answers, dataset=dataset, among=len(candidates(cells)))
+
+    def export(self, path: str | Path, name: str | None = None, *, force: bool = False) -> Path:
+        """Write the winning cell, or the one called `Backbone@freeze`, as one Keras model; the path of the file.
+
+        Raises RequestError for a name without a cell, weights that were not kept, and a file that is there.
+        """
+        export(self.directory, Path(path), name, force=force)
+        return Path(path)
 
     def report(self) -> Path:
         """Rebuild the leaderboard; the path of the page."""

@@ -1,9 +1,9 @@
-"""The results folder: cells, predictions and tables, each file whole or not there at all. One process writes."""
+"""The results folder: cells and what belongs to them, tables; each file whole or not there. One process writes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ from backbench.records import Cell, Finished
 SCHEMA = 1
 
 # Folder and ending of what belongs to one cell; its name is the cell's id.
-CELL_FILES = (("cells", "json"), ("predictions", "npz"), ("heads", "npz"))
+CELL_FILES = (("cells", "json"), ("predictions", "npz"), ("heads", "npz"), ("models", "npz"))
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def read_run(directory: Path) -> dict[str, Any]:
 
 
 def write_cell(directory: Path, finished: Finished) -> None:
-    """Store a finished cell: predictions and head first, then the record that makes them count.
+    """Store a finished cell: predictions, head and trained weights first, then the record that makes them count.
 
     An earlier cell for the same place in the table is forgotten, unless it is ok and this one is not.
     """
@@ -75,6 +75,10 @@ def write_cell(directory: Path, finished: Finished) -> None:
             with whole_file(path) as temporary:
                 np.savez_compressed(temporary, allow_pickle=False, **arrays)
             files[f"{folder}/{path.name}"] = sha256_file(path)
+    if finished.model:
+        path = directory / "models" / f"{cell.cell_id}.npz"
+        files[f"models/{path.name}"] = sha256_file(finished.model)
+        finished.model.replace(path)
     write_json(directory / "cells" / f"{cell.cell_id}.json", {"schema": SCHEMA, **asdict(cell), "files": files})
     for earlier in read_cells(directory):
         replaced = cell.status == "ok" or earlier.status != "ok"
@@ -103,6 +107,50 @@ def _read_cell(path: Path) -> Cell:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path} is damaged ({error}): delete it and run the sweep again") from None
+
+
+def read_cell(directory: Path, cell_id: str) -> Cell:
+    """One stored cell. Raises RequestError when it is not there, as where only the tables were kept."""
+    path = directory / "cells" / f"{cell_id}.json"
+    if not path.is_file():
+        raise RequestError(f"{path} is missing: name the folder in which the sweep ran, with its cells")
+    return _read_cell(path)
+
+
+def file_of(directory: Path, cell_id: str, folder: str) -> Path | None:
+    """The file of a cell in `heads` or `models`, None where it is not kept. Raises RequestError for a damaged one."""
+    name = f"{folder}/{cell_id}.npz"
+    path = directory / name
+    if not path.is_file():
+        return None
+    record = json.loads((directory / "cells" / f"{cell_id}.json").read_text(encoding="utf-8"))
+    if sha256_file(path) != record.get("files", {}).get(name):
+        raise RequestError(f"{path} is damaged (its digest is not the one in the cell's record): delete it")
+    return path
+
+
+def drafts(directory: Path) -> Path:
+    """Where jobs leave trained weights, under hidden names, until `write_cell` takes them."""
+    return directory / "models"
+
+
+def forget_drafts(directory: Path) -> None:
+    """Delete trained weights that jobs which ended before their time have left; none may be running."""
+    for path in drafts(directory).glob(".*.npz"):
+        path.unlink()
+    with suppress(OSError):  # not empty, or not there
+        drafts(directory).rmdir()
+
+
+def models(directory: Path) -> set[str]:
+    """Ids of the cells whose trained weights are kept."""
+    return {path.stem for path in (directory / "models").glob("*.npz") if not path.name.startswith(".")}
+
+
+def keep_models(directory: Path, cell_ids: Collection[str]) -> None:
+    """Delete the trained weights of all other cells; their digests stay in the records."""
+    for cell_id in models(directory) - set(cell_ids):
+        (directory / "models" / f"{cell_id}.npz").unlink()
 
 
 def read_predictions(directory: Path, cell_id: str) -> dict[str, NDArray[Any]]:

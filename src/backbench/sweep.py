@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from backbench import datasets, planning, provenance, report, store, thumbnails
+from backbench.analysis.winners import trained, worth_keeping
 from backbench.cache import cache_root, digest_of, forget_leftovers
 from backbench.cells import Plan, empty_row, plan
 from backbench.errors import BackbenchError, RequestError, UnavailableError
@@ -88,14 +90,19 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
         if earlier.get("images", True) and not record["images"]:  # at once: this run may be cut off
             thumbnails.keep(directory, {})
             (directory / report.PAGE).unlink(missing_ok=True)
-        sweep = _Sweep(jobs, listing, directory=directory, mirrors=request.mirrors, outcome=outcome, bar=bar)
+        store.forget_drafts(directory)
+        sweep = _Sweep(
+            jobs, listing, directory=directory, request=request, keep=resolved["keep_models"], outcome=outcome, bar=bar
+        )
         try:
             with closing(local.run(sweep.ready(), logs=directory / "logs", workers=request.workers)) as events:
                 for position, event in events:
                     sweep.take(position, event)
         finally:
+            store.forget_drafts(directory)
+            kept = earlier.get("resolved", {}).get("keep_models", "best")
             renewed = sweep.changed or record["images"] != earlier.get("images")
-            if renewed:
+            if renewed or resolved["keep_models"] != kept:
                 record["finished"] = provenance.now()
                 record["jobs"] = [*earlier.get("jobs", []), *sweep.summaries]
                 record["decode_seconds"] = {str(size): spent for size, spent in sweep.decode_seconds.items()}
@@ -111,18 +118,30 @@ class _Sweep:
     """Feeds jobs to the executor and stores what comes back: the one writer of the results folder."""
 
     def __init__(
-        self, jobs: list[Job], listing: Listing, *, directory: Path, mirrors: bool, outcome: Outcome, bar: Bar
+        self,
+        jobs: list[Job],
+        listing: Listing,
+        *,
+        directory: Path,
+        request: Request,
+        keep: str,
+        outcome: Outcome,
+        bar: Bar,
     ) -> None:
-        self.jobs, self.listing, self.directory = jobs, listing, directory
+        self.jobs, self.listing, self.directory, self.keep = jobs, listing, directory, keep
         self.outcome, self.bar = outcome, bar
         self.changed = False
         self.summaries: list[Mapping[str, Any]] = []
         self.decode_seconds: dict[int, float] = {}
         self.held = [cell for cell in store.read_cells(directory) if cell.status == "ok"]
-        self.there = {cell.cell_id for cell in self.held}
+        self.ok = {cell.cell_id for cell in self.held}
+        # Who asks for all weights gets those that were not kept by training once more.
+        bare = set(trained(store.table(self.held))["cell_id"]) - store.models(directory)
+        self.there = self.ok - bare if request.keep_models == "all" else self.ok
         self.done = set(self.there)
+        self.open = {_series(job) for job in jobs}
         wanted = {job.backbone.name: job.backbone for job in jobs if job.backbone and job.pretrained}
-        self.supply = Supply(wanted.values(), cache=jobs[0].cache, mirrors=mirrors)
+        self.supply = Supply(wanted.values(), cache=jobs[0].cache, mirrors=request.mirrors)
 
     def ready(self) -> Iterator[tuple[int, Job]]:
         """Jobs with something left to do, as soon as their weights and pixels are at hand."""
@@ -145,10 +164,11 @@ class _Sweep:
             self._count("ok", held)
             self.outcome.already += held
             if not missing:
-                self.bar.end(position)
+                self._over(position, job)
                 continue
+            drafts = None if self.keep == "none" else store.drafts(self.directory)
             try:
-                job = self._decoded(replace(job, wanted=missing))
+                job = self._decoded(replace(job, wanted=missing, drafts=drafts))
             except BackbenchError as error:
                 self._end(position, job, "skipped", str(error))
                 continue
@@ -170,7 +190,7 @@ class _Sweep:
             self.summaries.append(
                 {"label": event.label, "seconds": dict(event.seconds), "environment": dict(event.environment)}
             )
-            self.bar.end(position)
+            self._over(position, job)
         else:
             self._end(position, job, event.status, event.reason)
 
@@ -194,7 +214,19 @@ class _Sweep:
         for cell in plan(job):
             if cell.cell_id not in self.done:
                 self._missed(job, cell, status, cell.impossible or reason)
+        self._over(position, job)
+
+    def _over(self, position: int, job: Job) -> None:
+        self.open.discard(_series(job))
+        if self.keep != "all" and store.models(self.directory):
+            self._thin(store.table(store.read_cells(self.directory)))
         self.bar.end(position)
+
+    def _thin(self, table: pd.DataFrame) -> None:
+        """Let go of trained weights that are beaten, or that nobody wants."""
+        if self.keep != "all":
+            wanted = worth_keeping(table, open_series=self.open) if self.keep == "best" else ()
+            store.keep_models(self.directory, wanted)
 
     def _missed(self, job: Job, cell: Plan, status: str, reason: str) -> None:
         row = {**empty_row(job, cell), "status": status}
@@ -202,6 +234,11 @@ class _Sweep:
 
     def _store(self, finished: Finished) -> None:
         cell = finished.cell
+        if cell.status != "ok" and cell.cell_id in self.ok:  # it was measured before, only its weights are missing
+            self.done.add(cell.cell_id)
+            self._count("ok", 1)
+            self.bar.line(f"{_sentence(cell)}; what was measured earlier stays")
+            return
         try:
             store.write_cell(self.directory, finished)
         except ValueError as error:  # a number that JSON does not know must not end the whole sweep
@@ -211,7 +248,9 @@ class _Sweep:
         self.done.add(cell.cell_id)
         self.changed = True
         self._count(cell.status, 1)
-        store.write_table(self.directory, store.table(store.read_cells(self.directory)))
+        table = store.table(store.read_cells(self.directory))
+        store.write_table(self.directory, table)
+        self._thin(table)
         self.bar.line(_sentence(cell))
 
     def _count(self, status: str, cells: int) -> None:
@@ -227,6 +266,12 @@ def _decoded(dataset: Dataset, pixels: Pixels, items: Iterable[str]) -> Mapping[
     except OSError:  # the cache may be emptied at any time
         return {}
     return {item: images[rows[item]] for item in items if item in rows}
+
+
+def _series(job: Job) -> tuple[str, str, int]:
+    """Backbone, weights and image size, as in the table."""
+    name = job.backbone.name if job.backbone else "scratch"
+    return name, "imagenet" if job.pretrained else "none", job.image_size
 
 
 def _but_weights(identity: Mapping[str, Any]) -> str:

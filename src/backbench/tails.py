@@ -44,6 +44,12 @@ def start_from(head: Head, features: NDArray[Any], train: NDArray[np.int64]) -> 
     )
 
 
+def raw_head(start: Start, weights: NDArray[np.float32], bias: NDArray[np.float32]) -> Head:
+    """A trained head in the units of `start`, written for raw features: what `start_from` undoes."""
+    outer = weights.astype(np.float64) / start.deviation[:, None]
+    return Head(outer.astype(np.float32), (bias - start.mean @ outer).astype(np.float32))
+
+
 def start_at_random(width: int, classes: int, *, seed: int) -> Start:
     """A head for a network that starts at random: there a probe's features are not those that training begins with."""
     reach = np.sqrt(6 / (width + classes))  # Glorot and Bengio 2010, equation 16

@@ -70,6 +70,27 @@ def find(table: pd.DataFrame, name: str) -> Candidate:
     return cell
 
 
+def find_cell(table: pd.DataFrame, name: str | None = None) -> pd.Series:
+    """The tidy row of one cell: of the candidate that a name means, or of the winner, the seed that is best on val.
+
+    Raises RequestError as `find` does.
+    """
+    found = candidates(table)
+    if name is None and not found:
+        raise RequestError("no cell was finished, so there is no winner")
+    meant = found[0] if name is None else find(table, name)
+    chosen = next(cell_id for cell_id in ranked(table)["cell_id"] if cell_id in meant.cell_ids)
+    return tidy(table).set_index("cell_id", drop=False).loc[chosen]
+
+
+def full_name(row: pd.Series) -> str:
+    """What a cell is called: `VGG16@all-1`, `VGG16@all@none-weights#2`, `scratch`."""
+    name = str(row["backbone"])
+    if name != "scratch":
+        name += f"@{row['freeze']}" + ("@none-weights" if row["weights"] == "none" else "")
+    return name + (f"#{row['seed']:.0f}" if row["seed"] > 0 else "")
+
+
 def _parsed(name: str) -> _Name:
     rest, seed, size = name.strip(), None, None
     if match := _SEED.search(rest):
@@ -78,7 +99,7 @@ def _parsed(name: str) -> _Name:
         rest, size = rest[: match.start()], int(match[1])
     backbone, *marks = rest.split("@")
     said: dict[str, str] = {}
-    for mark in marks:
+    for mark in map(str.casefold, marks):
         key = "weights" if mark.endswith("-weights") else "freeze"
         said[key] = mark.removesuffix("-weights")
     return _Name(backbone.strip(), said.get("freeze"), said.get("weights"), size, seed)

@@ -1,0 +1,104 @@
+"""From a results folder and the name of a cell to a file with its model, or to the command that makes it possible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from backbench import provenance, store
+from backbench.analysis.naming import find_cell, full_name
+from backbench.analysis.winners import trained
+from backbench.cache import cache_root, whole_file
+from backbench.errors import RequestError
+from backbench.records import Request
+
+ENDING = ".keras"
+
+
+def export(
+    directory: Path,
+    target: Path,
+    name: str | None = None,
+    *,
+    force: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> pd.Series:
+    """Write the winning or the named cell of a results folder as a model that Keras alone can load; the cell's row.
+
+    Raises RequestError when there is no such cell, when its weights were not kept or those of its backbone are other
+    ones today, and for a target that cannot be written or, without `force`, exists; UnavailableError when the
+    backbone's weights cannot be had. `progress` hears of a download.
+    """
+    _check(target, force=force)
+    run, table = store.read_run(directory), store.read_table(directory)
+    row = find_cell(table, name)
+    cell = store.read_cell(directory, row["cell_id"])
+    learned = _learned(directory, table, run, row)
+    from backbench import single_model  # knows Keras, which takes seconds
+
+    try:
+        model = single_model.build(
+            cell,
+            learned,
+            labels=run["dataset"]["classes"],
+            name=re.sub(r"[^A-Za-z0-9.]+", "-", f"{full_name(row)}-{cell.cell_id}"),
+            cache=cache_root(),
+            mirrors=run["request"].get("mirrors", True),
+            progress=progress,
+        )
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{learned} does not fit its cell ({error}): run the sweep again with --fresh") from None
+    try:
+        with whole_file(target) as temporary:
+            model.save(temporary)
+    except OSError as error:
+        raise RequestError(f"cannot write {target} ({error.strerror or error}): choose another place") from None
+    return row
+
+
+def _check(target: Path, *, force: bool) -> None:
+    if target.suffix != ENDING:
+        raise RequestError(f"{target} does not end in {ENDING}, by which Keras knows its models: name it so")
+    if target.is_dir():
+        raise RequestError(f"{target} is a folder: choose another name for the model")
+    if target.exists() and not force:
+        raise RequestError(f"{target} is there already: choose another name, or replace it with --force")
+
+
+def _learned(directory: Path, table: pd.DataFrame, run: Mapping[str, Any], row: pd.Series) -> Path:
+    """The file with what a cell has learned: its trained weights, or the head of a fully frozen one."""
+    own = row["cell_id"] in set(trained(table)["cell_id"])
+    path = store.file_of(directory, row["cell_id"], "models" if own else "heads")
+    if path:
+        return path
+    if own:
+        raise RequestError(
+            f"the trained weights of {full_name(row)} were not kept; this trains it again and keeps them:"
+            f" {_command(directory, run, row)}"
+        )
+    record = directory / "cells" / f"{row['cell_id']}.json"
+    raise RequestError(f"the head of {full_name(row)} is missing: delete {record} and run the sweep again")
+
+
+def _command(directory: Path, run: Mapping[str, Any], row: pd.Series) -> str:
+    """The sweep that measures a cell once more, with its weights kept."""
+    known = {option.name for option in fields(Request)}
+    asked = Request(**{name: value for name, value in run["request"].items() if name in known})
+    pretrainable = row["backbone"] != "scratch"
+    return provenance.command_of(
+        replace(
+            asked,
+            backbones=row["backbone"],
+            freeze=row["freeze"] if pretrainable else Request.freeze,
+            weights=row["weights"] if pretrainable else Request.weights,
+            seeds=max(asked.seeds, int(row["seed"]) + 1),
+            image_size=int(row["image_size"]),
+            keep_models="all",
+            out=directory,
+        )
+    )
