@@ -1,4 +1,4 @@
-"""The picture of freeze depths: a panel per network, from fully frozen to fully trained, with the gap in between."""
+"""Accuracy and gap against freeze depth: on paper a panel per network, to touch one line per network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,29 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from backbench.analysis import ByCell, depths, numbers
-from backbench.report.drawing import GAP, HOLE, INK, MUTED, STYLE, TEST, TRAIN, WHISKER, Picture, picture
+from backbench.analysis import depths, numbers
+from backbench.report import live
+from backbench.report.drawing import (
+    GAP,
+    HOLE,
+    INK,
+    MUTED,
+    STYLE,
+    TEST,
+    TRAIN,
+    WHISKER,
+    Numbers,
+    Picture,
+    percentages,
+    picture,
+    ticks,
+)
+from backbench.report.live import Live
+from backbench.report.stored import Stored
 
 NAME = "accuracy-against-freeze-depth"
 
@@ -29,24 +45,42 @@ FAINT = 0.6
 DASHED: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (3, 2))}
 
 
-def draw(table: pd.DataFrame, answers: ByCell | None = None) -> Picture | None:
+def draw(stored: Stored) -> Picture | None:
     """Train and test accuracy over the freeze depths; None unless some network has two."""
-    found = depths.series(table)
+    found = depths.series(stored.table)
     if not found:
         return None
     shown = found[:MOST_PANELS]
-    left_out = f" The table has {len(found) - len(shown)} more." if len(found) > len(shown) else ""
+    left_out = f" On paper {len(found) - len(shown)} more are left out." if len(found) > len(shown) else ""
     with mpl.rc_context(STYLE):
         return picture(
             _figure(shown),
-            NAME,
-            "Accuracy and gap against freeze depth",
-            f"{depths.sentence(depths.unfreezing(table, answers))} From left to right more of the network is trained; "
-            f"the band between train and test is the overfitting gap.{left_out}",
-            f"Train and test accuracy of {len(shown)} network{'s' * (len(shown) > 1)} over the freeze depths. "
+            name=NAME,
+            title="Accuracy and gap against freeze depth",
+            caption=f"{depths.sentence(depths.unfreezing(stored.table, stored.answers))} From left to right more of the"
+            f" network is trained.{left_out}",
+            alt=f"Train and test accuracy of {len(shown)} network{'s' * (len(shown) > 1)} over the freeze depths. "
             + "; ".join(_in_words(name, rows) for name, rows in shown)
             + ".",
+            numbers=_numbers(found),
+            live=live.wanted(lambda: _live(found)),
         )
+
+
+def _numbers(found: Sequence[tuple[str, pd.DataFrame]]) -> Numbers:
+    rows = (
+        (
+            name,
+            row["freeze"],
+            numbers.percent(row["frozen_params_pct"] / 100),
+            numbers.percent(row["test_acc"]),
+            numbers.percent(row["train_acc"]),
+            numbers.points(row["gap"]),
+        )
+        for name, series in found
+        for row in series.to_dict(orient="records")
+    )
+    return Numbers(("Network", "Freeze", "Frozen share", "Test", "Train", "Gap, points"), tuple(rows))
 
 
 def _figure(shown: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
@@ -55,7 +89,13 @@ def _figure(shown: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     # Long axes need wide panels.
     columns = min(len(shown), IN_A_ROW if len(places) <= 3 else 3 if len(places) <= 5 else 2)
     lines = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(8.4, 1.3 + 2.5 * lines), layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.06))
+    # In inches: a panel, what stands between two, and the margins. Constrained layout takes a second to find the same.
+    panel, between, top, bottom = 1.8, 0.85, 0.75, 0.7
+    height = lines * panel + (lines - 1) * between + top + bottom
+    figure = Figure(figsize=(8.4, height))
+    figure.subplots_adjust(
+        left=0.08, right=0.99, top=1 - top / height, bottom=bottom / height, wspace=0.08, hspace=between / panel
+    )
     grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
     for axes in grid.flat[len(shown) :]:
         axes.remove()
@@ -74,8 +114,10 @@ def _figure(shown: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
         Line2D([], [], marker="o", color=TRAIN, markerfacecolor=HOLE, markersize=6, **DASHED, label="train"),
         Line2D([], [], color=WHISKER, linewidth=1.2, label="test, the other networks"),
     ][: 4 if len(shown) > 1 else 3]
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), borderpad=0, fontsize=9.5)
-    figure.supxlabel("freeze depth, and the share of the parameters that it freezes", fontsize=10, color=MUTED)
+    key: dict[str, Any] = {"loc": "lower left", "ncols": len(handles), "borderpad": 0, "fontsize": 9.5}
+    figure.legend(handles=handles, bbox_to_anchor=(0.07, 1 - (top - 0.42) / height), **key)
+    below = "freeze depth, and the share of the parameters that it freezes"
+    figure.text(0.535, 0.05 / height, below, ha="center", color=MUTED)
     return figure
 
 
@@ -107,3 +149,48 @@ def _in_words(name: str, rows: pd.DataFrame) -> str:
         for row in rows.to_dict(orient="records")
     )
     return f"{name}: {', '.join(points)}"
+
+
+def _live(found: Sequence[tuple[str, pd.DataFrame]]) -> Live:
+    rows = pd.concat([percentages(series).assign(label=name) for name, series in found], ignore_index=True)
+    rows["gap"] = rows["train"] - rows["test"]
+    order = list(dict.fromkeys(rows.sort_values("order", kind="stable")["freeze"]))
+    views = {
+        "test accuracy": _specification(rows, order, "test", "test accuracy, %"),
+        "overfitting gap": _specification(rows, order, "gap", "gap, points"),
+    }
+    key = (("line test", found[0][0]), ("line other", "the other networks"))
+    return Live(views, key, choice="Measure", focus=key[0][1])
+
+
+def _specification(rows: pd.DataFrame, order: Sequence[str], column: str, title: str) -> dict[str, Any]:
+    import altair as alt
+
+    columns = ["label", "backbone", "freeze", "test", "train", "low", "high", "points", "gap"]
+    low, high = (rows["low"].min(), rows["high"].max()) if column == "test" else (rows["gap"].min(), rows["gap"].max())
+    room = max(0.05 * (high - low), 0.5)
+    limits = (low - room, min(high + room, 101.0))
+    x = alt.X(
+        "freeze:N", sort=list(order), title="freeze depth", axis=alt.Axis(labelAngle=0), scale=alt.Scale(padding=0.4)
+    )
+    scale = alt.Scale(domain=limits, nice=False)
+    y = alt.Y(f"{column}:Q", scale=scale, axis=alt.Axis(title=title, values=ticks(*limits), format=".4~g"))
+    base = live.rows_of("depths").encode(
+        x=x,
+        y=y,
+        detail="label:N",
+        tooltip=live.tooltip("freeze", "train", "points"),
+    )
+    focus = base.transform_filter(live.FOCUS)
+    layers: list[Any] = [
+        base.mark_line(color=live.OTHER, strokeWidth=1.5, opacity=0.45),
+        base.mark_point(filled=True, size=45, color=live.OTHER, opacity=0.6),
+        focus.mark_line(color=live.TEST, strokeWidth=2.5),
+        focus.mark_point(filled=True, size=90, color=live.TEST, opacity=1),
+    ]
+    if column == "test":
+        layers.insert(
+            2,
+            focus.mark_rule(color=live.TEST, size=1.8).encode(y=alt.Y("low:Q", scale=scale, title=title), y2="high:Q"),
+        )
+    return live.specification(layers, {"depths": rows[columns]}, height=320, first=str(rows["label"].iloc[0]))
