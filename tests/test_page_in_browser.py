@@ -358,5 +358,5 @@ def test_six_hundred_cells_stay_quick(browser: Any, large: Path, record_property
     took = page.execute_async_script(measure)
     record_property("milliseconds", took)
     print("milliseconds:", {name: round(value) for name, value in took.items()})
-    assert max(took.values()) < 2000, took  # a reader's patience, not a claim of speed
+    assert max(took.values()) < 3000, took  # a reader's patience, not a claim of speed
     assert set(rows(page)) == {"ResNet50", "ResNet50V2"}
