@@ -11,8 +11,10 @@ from tables import cell, frame, lost, right
 
 from backbench.analysis import depths, grouped, pareto, recommendation
 from backbench.analysis.frames import depth_order
-from backbench.report import depth_plot, plots
+from backbench.report import pictures
 from backbench.report.drawing import GAP, ROLES
+from backbench.report.pictures import depths as picture_of_depths
+from backbench.report.stored import Stored
 
 
 @pytest.fixture
@@ -142,13 +144,13 @@ def test_seeds_are_averaged_per_depth_with_their_notes() -> None:
 
 def test_the_picture_needs_two_depths_of_one_network(table: pd.DataFrame) -> None:
     shallow = frame(cell("A", 0.9, 0.9), cell("B", 0.9, 0.9, freeze="all-1"), cell("scratch", 0.3, 0.3))
-    assert depth_plot.draw(shallow) is None
-    assert depth_plot.NAME not in [picture.name for picture in plots.draw(shallow)]
-    assert depth_plot.NAME in [picture.name for picture in plots.draw(table)]
+    assert picture_of_depths.draw(Stored(shallow)) is None
+    assert picture_of_depths.NAME not in [picture.name for picture in pictures.draw(Stored(shallow))]
+    assert picture_of_depths.NAME in [picture.name for picture in pictures.draw(Stored(table))]
 
 
 def test_the_picture_says_what_it_shows(table: pd.DataFrame) -> None:
-    picture = depth_plot.draw(table)
+    picture = picture_of_depths.draw(Stored(table))
     assert picture is not None
     assert picture.caption.startswith(depths.sentence(depths.unfreezing(table)))
     assert picture.alt == (
@@ -164,8 +166,10 @@ def test_the_picture_says_what_it_shows(table: pd.DataFrame) -> None:
 
 def test_many_networks_are_thinned_and_said_to_be() -> None:
     rows = [cell(f"N{i:02d}", 0.9 - i / 100, 0.7, freeze=freeze) for i in range(15) for freeze in ("all", "none")]
-    picture = depth_plot.draw(frame(*rows))
+    picture = picture_of_depths.draw(Stored(frame(*rows)))
     assert picture is not None
-    assert picture.caption.endswith("The table has 3 more.")
+    assert picture.caption.endswith("On paper 3 more are left out.")
+    assert picture.numbers is not None
+    assert len(picture.numbers.rows) == 30
     assert ">N11</text>" in picture.svg
     assert ">N12</text>" not in picture.svg

@@ -71,6 +71,20 @@ def test_ece_weighs_the_gap_of_each_bin_by_its_items() -> None:
     assert metrics.ece(probabilities, labels, bins=1) == pytest.approx(4.4 / 6 - 3 / 6)
 
 
+def test_calibration_counts_confidence_and_hits_of_each_bin() -> None:
+    # Confidences 0.7 and 0.8 (right, right) in [0.5, 1], 0.5 (wrong) and 0.6 (wrong) as well; nothing below.
+    size, confidence, right = metrics.calibration(PROBABILITIES, LABELS, bins=2)
+    assert size.tolist() == [0, 4]
+    assert confidence.tolist() == pytest.approx([0.0, 2.6])
+    assert right.tolist() == [0, 2]
+
+
+def test_hits_are_counted_class_by_class() -> None:
+    right, items = metrics.right_by_class(PROBABILITIES, LABELS)
+    assert right.tolist() == [1, 1, 0]
+    assert items.tolist() == [2, 2, 0]
+
+
 def test_ece_is_nought_for_the_certain_and_right_and_one_for_the_certain_and_wrong() -> None:
     assert metrics.ece(one_hot([0, 1], 2), np.array([0, 1])) == 0.0
     assert metrics.ece(one_hot([0, 1], 2), np.array([1, 0])) == 1.0
@@ -202,7 +216,7 @@ def test_selection_score_bears_a_probability_of_zero_for_the_right_class() -> No
     "metric",
     [
         metrics.accuracy, metrics.top_k_accuracy, metrics.macro_f1, metrics.nll, metrics.ece, metrics.selection_score,
-        metrics.tempered_logs,
+        metrics.tempered_logs, metrics.calibration, metrics.right_by_class,
     ],
 )  # fmt: skip
 def test_a_metric_of_nothing_raises(metric: object) -> None:

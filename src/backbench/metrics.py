@@ -58,15 +58,36 @@ def nll(probabilities: Probabilities, labels: Labels) -> float:
     return float(-np.mean(np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))))
 
 
-def ece(probabilities: Probabilities, labels: Labels, *, bins: int = ECE_BINS) -> float:
-    """Expected calibration error of the top-1 confidence, equal-width bins (Guo et al. 2017, eq. 3)."""
+def calibration(
+    probabilities: Probabilities, labels: Labels, *, bins: int = ECE_BINS
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Items by top-1 confidence in equal-width bins: how many, the sum of their confidence, how many are right [bins].
+
+    What a reliability diagram shows (Niculescu-Mizil and Caruana 2005).
+    """
     _checked(probabilities, labels)
     confidence = probabilities.max(axis=1).astype(np.float64)
-    correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
     index = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    size = np.bincount(index, minlength=bins)
-    difference = np.abs(np.bincount(index, confidence, bins) - np.bincount(index, correct, bins))
-    return float(difference[size > 0].sum() / labels.shape[0])
+    return (
+        np.bincount(index, minlength=bins),
+        np.bincount(index, confidence, bins),
+        np.bincount(index[right], minlength=bins),
+    )
+
+
+def ece(probabilities: Probabilities, labels: Labels, *, bins: int = ECE_BINS) -> float:
+    """Expected calibration error of the top-1 confidence, equal-width bins (Guo et al. 2017, eq. 3)."""
+    _, confidence, right = calibration(probabilities, labels, bins=bins)
+    return float(np.abs(confidence - right).sum() / labels.shape[0])
+
+
+def right_by_class(probabilities: Probabilities, labels: Labels) -> tuple[NDArray[Any], NDArray[Any]]:
+    """For each class, how many of its items are classified correctly and how many it has [C], [C]."""
+    _checked(probabilities, labels)
+    classes = probabilities.shape[1]
+    right = probabilities.argmax(axis=1) == labels
+    return np.bincount(labels[right], minlength=classes), np.bincount(labels, minlength=classes)
 
 
 def wilson_interval(share: float, n: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from backbench.analysis import numbers
+from backbench.analysis.frames import tidy
 from backbench.records import SPLITS
 from backbench.report import notices
 
@@ -38,7 +41,7 @@ def health(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def folds(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+def folds(run: Mapping[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
     """What is folded away at the bottom of the page: lines and named values under a title."""
     protocol = notices.section(run, "protocol")
     dataset = notices.section(run, "dataset")
@@ -57,11 +60,31 @@ def folds(run: Mapping[str, Any]) -> list[dict[str, Any]]:
             _pairs({name: value for name, value in protocol.items() if not isinstance(value, list | tuple)}),
         ),
         ("What was asked", [], _pairs(notices.section(run, "request"))),
+        ("What that came to", [], _pairs({**notices.section(run, "resolved"), **_measured_on(table)})),
+        ("Weights", [], _weights(table)),
         ("Dataset", [], _pairs(source)),
         ("Machine and versions", [], _pairs(machine)),
         ("Where the time went", [], jobs),
     )
     return [{"title": title, "lines": lines, "pairs": pairs} for title, lines, pairs in parts if lines or pairs]
+
+
+def _weights(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Where the weights of each backbone came from."""
+    known = tidy(table)
+    known = known[(known["weights_source"] != "") & (known["weights"] != "none")]
+    pairs = known[["backbone", "weights_source"]].drop_duplicates().sort_values(["backbone", "weights_source"])
+    return list(pairs.itertuples(index=False, name=None))
+
+
+def _measured_on(table: pd.DataFrame) -> dict[str, str]:
+    """Input sizes and processors, which may differ from row to row."""
+    known = tidy(table)
+    sizes = sorted(known["image_size"].dropna().unique())
+    return {
+        "image sizes": ", ".join(f"{size:.0f} px" for size in sizes),
+        "processors": ", ".join(sorted(set(known["device"]) - {""})),
+    }
 
 
 def _lines(protocol: Mapping[str, Any]) -> list[str]:

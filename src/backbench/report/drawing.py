@@ -10,14 +10,21 @@ from html import escape
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from backbench.analysis import numbers as text
+from backbench.report.live import Live
 
 # Each colour is used for one role only, so that the page can replace it by its own variable for light and dark.
 # Blue and orange stay apart for every common kind of colour blindness.
 INK, MUTED, GRID, WHISKER = "#1c2833", "#5a6773", "#dde3e9", "#c3cdd6"
 TEST, TRAIN, GAP, OTHER = "#0b62a4", "#b45309", "#f3cfa3", "#7d8b98"
+HEAT = "#d9822b"
 PAPER, HOLE = "#ffffff", "#fefefe"
 ROLES = {
     INK: "var(--ink)",
@@ -28,6 +35,7 @@ ROLES = {
     TRAIN: "var(--train)",
     GAP: "var(--gap)",
     OTHER: "var(--other)",
+    HEAT: "var(--heat)",
     PAPER: "none",
     HOLE: "var(--card)",
 }
@@ -60,8 +68,20 @@ STYLE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """What a picture shows, as a table of text: the first column names the rows."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Picture:
-    """One picture in its three forms; `alt` says in words what it shows, `inline` belongs inside an HTML page."""
+    """One picture in its three still forms, and to touch where Altair is installed.
+
+    `alt` says in words what it shows; `inline` belongs inside an HTML page; `numbers` is None where the leaderboard has
+    them all.
+    """
 
     name: str
     title: str
@@ -70,6 +90,25 @@ class Picture:
     png: bytes
     svg: str
     inline: str
+    numbers: Numbers | None = None
+    live: Live | None = None
+
+
+def percentages(rows: pd.DataFrame) -> pd.DataFrame:
+    """The candidates with `test`, `train`, `low` and `high` in percent; an interval that is unknown has no width."""
+    return rows.assign(
+        test=100 * rows["test_acc"],
+        train=100 * rows["train_acc"],
+        low=100 * rows["test_acc_lo"].fillna(rows["test_acc"]),
+        high=100 * rows["test_acc_hi"].fillna(rows["test_acc"]),
+        points=[text.points(gap) for gap in rows["train_acc"] - rows["test_acc"]],
+    )
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers from the first at or above `low` to the last at or below `high`."""
+    places = MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [float(place) for place in places if low <= place <= high]
 
 
 def legend(figure: Figure, axes: Axes, handles: Sequence[Artist]) -> None:
@@ -85,14 +124,26 @@ def legend(figure: Figure, axes: Axes, handles: Sequence[Artist]) -> None:
     )
 
 
-def picture(figure: Figure, name: str, title: str, caption: str, alt: str) -> Picture:
+def picture(
+    figure: Figure,
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    alt: str,
+    numbers: Numbers | None = None,
+    live: Live | None = None,
+) -> Picture:
     """A drawn figure in its three forms; the same figure gives the same bytes."""
     with mpl.rc_context({"svg.hashsalt": name}):
         vector, raster = io.StringIO(), io.BytesIO()
-        figure.savefig(vector, format="svg", bbox_inches="tight", pad_inches=0.12, metadata={"Date": None})
-        figure.savefig(raster, format="png", bbox_inches="tight", pad_inches=0.12, dpi=160, metadata={"Software": None})
+        # Measured once: asked for a tight box, each format would draw everything once more to find it.
+        renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+        box = figure.get_tightbbox(renderer).padded(0.12)
+        figure.savefig(vector, format="svg", bbox_inches=box, metadata={"Date": None})
+        figure.savefig(raster, format="png", bbox_inches=box, dpi=160, metadata={"Software": None})
     svg = vector.getvalue()
-    return Picture(name, title, caption, alt, raster.getvalue(), svg, _inline(svg, name, alt))
+    return Picture(name, title, caption, alt, raster.getvalue(), svg, _inline(svg, name, alt), numbers, live)
 
 
 def _inline(svg: str, name: str, alt: str) -> str:

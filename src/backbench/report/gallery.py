@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from backbench import store, thumbnails
-from backbench.analysis import ByCell, Recommendation, grouped, labels, numbers
+from backbench.analysis import ByCell, Recommendation, numbers
 from backbench.analysis.mistakes import Answer, Confusion, confusions, surest_mistakes
 from backbench.report import notices
 from backbench.report.copies import Copies, copies
+from backbench.report.stored import Stored
 
 # With both images of the look-alikes (`copies.PAIRS`) the page shows at most 72; at 4,000 bytes each they are 384 kB as
 # base64.
@@ -75,19 +75,16 @@ class Gallery:
         return tuple(dict.fromkeys([*(example.item for example in examples), *alike]))
 
 
-def gallery(
-    directory: Path, table: pd.DataFrame, run: Mapping[str, Any], facts: Recommendation, answers: ByCell
-) -> Gallery:
+def gallery(directory: Path, stored: Stored, facts: Recommendation) -> Gallery:
     """What there is to show of a results folder, without the pictures. What is not stored is not shown."""
-    rows = grouped(table)
-    rows["label"] = labels(rows)
+    run, rows, answers = stored.run, stored.rows, stored.answers
     found = Gallery(copies=copies(run, rows, _test_items(directory, answers), {c: a.hits for c, a in answers.items()}))
     if facts.best is None or facts.best.cell_id not in answers:
         return found
-    stored = store.read_predictions(directory, facts.best.cell_id)
-    probabilities, truth = stored["test_probs"], stored["test_labels"]
+    predicted = store.read_predictions(directory, facts.best.cell_id)
+    probabilities, truth = predicted["test_probs"], predicted["test_labels"]
     names = _class_names(run, probabilities.shape[1])
-    ids = [str(item) for item in stored["test_ids"]]
+    ids = [str(item) for item in predicted["test_ids"]]
     return replace(
         found,
         candidate=facts.best.label,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -14,16 +13,17 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from backbench.analysis import Candidate, Recommendation, grouped, labels, numbers, pareto
+from backbench.analysis import Candidate, Recommendation, numbers
 from backbench.analysis.frames import tidy
 from backbench.analysis.wording import frozen
-from backbench.columns import COLUMNS
-from backbench.report import background, notices, unfinished
+from backbench.report import background, board, live, notices, unfinished
 from backbench.report.drawing import Picture
 from backbench.report.footnotes import footnotes
 from backbench.report.gallery import Gallery
+from backbench.report.stored import Stored
 
-MEANINGS = {column.name: column.meaning for column in COLUMNS}
+STYLES = ("page.css", "board.css", "pictures.css", "gallery.css", "print.css")
+SCRIPTS = ("board.js", "highlight.js", "pictures.js", "page.js")
 
 # Longer words are broken where a line ends: on a phone there are about forty letters in a line.
 UNBROKEN = 32
@@ -43,68 +43,21 @@ TERMS = (
 )
 
 
-@dataclass(frozen=True)
-class Heading:
-    """One column of the page's table; `first` is the order of the first press on its heading."""
-
-    name: str
-    heading: str
-    show: Callable[[float | None], str] = numbers.plain
-    unit: str = ""
-    first: str = "ascending"
-    css: str = "number"
-
-    @property
-    def meaning(self) -> str:
-        """What the column means, in the words of the table's declaration."""
-        own = {"rank": "place by selection score", "label": "the candidate"}
-        return own.get(self.name) or MEANINGS[self.name]
-
-
-LEADING = (
-    Heading("rank", "#"),
-    Heading("label", "Candidate", css="text"),
-    Heading("test_acc", "Test accuracy", first="descending", css="text"),
-)
-MEASURED = (
-    Heading("gap", "Gap", numbers.points, "points"),
-    Heading("train_acc", "Train", numbers.percent, first="descending"),
-    Heading("val_acc", "Val", numbers.percent, first="descending"),
-    Heading("selection_score", "Selection score", numbers.decimal, first="descending"),
-    Heading("latency_ms", "Latency", numbers.plain, "ms", css="number border"),
-    Heading("params", "Parameters", numbers.magnitude),
-    Heading("flops", "Compute", numbers.gflops, "GFLOPs"),
-    Heading("throughput_ips", "Throughput", numbers.plain, "images/s", "descending"),
-    Heading("peak_mem_mb", "Memory", numbers.plain, "MiB"),
-    Heading("fit_seconds", "Training", numbers.duration),
-    Heading("wall_seconds", "In all", numbers.duration),
-    Heading("test_top5", "Top-5", numbers.percent, first="descending", css="number border"),
-    Heading("test_macro_f1", "Macro-F1", numbers.percent, first="descending"),
-    Heading("test_nll", "NLL", numbers.decimal),
-    Heading("test_ece", "ECE", numbers.percent),
-)
-
-
-def render(
-    table: pd.DataFrame,
-    run: Mapping[str, Any],
-    facts: Recommendation,
-    figures: Sequence[Picture],
-    gallery: Gallery | None = None,
-) -> str:
+def render(stored: Stored, facts: Recommendation, pictures: Sequence[Picture], gallery: Gallery | None = None) -> str:
     """The leaderboard as one HTML document that needs nothing else.
 
-    `run` is the content of run.json, any key of which may be missing. Every name, id and reason is treated as untrusted
-    text; of the figures only `inline`, which is our own drawing, is taken as markup.
+    Any key of run.json may be missing. Every name, id and reason is treated as untrusted text; of the pictures only
+    `inline`, which is our own drawing, is taken as markup.
     """
     gallery = gallery or Gallery()
-    rows = grouped(table)
-    rows["label"] = labels(rows)
-    notes, marks = footnotes(rows)
-    script = _asset("leaderboard.js")
+    table, run = stored.table, stored.run
+    notes, marks = footnotes(stored.rows)
+    rows = board.rows(stored, facts, marks)
     title = str(
         notices.section(run, "dataset").get("name") or (table["dataset"].iloc[0] if len(table) else "no dataset")
     )
+    touched = {picture.name: picture.live for picture in pictures if picture.live}
+    scripts = ["\n".join(map(_asset, SCRIPTS)), *([live.script()] if touched else [])]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("backbench.report"),
         autoescape=True,
@@ -116,24 +69,42 @@ def render(
     environment.filters["whole"] = _whole
     return environment.get_template("leaderboard.html").render(
         title=title,
+        policy=_policy(scripts),
         facts=_facts(table, run, len(rows)),
         answer=_answer(facts),
         notices=notices.notices(run, facts, gallery.copies.notice),
         terms=TERMS,
-        scale=f"{100 * _floor(rows):.0f} to 100%",
-        headings=(*LEADING, *MEASURED),
-        rows=_rows(rows, marks),
+        badges=board.BADGES,
+        scale=board.scale(stored),
+        headings=(*board.LEADING, *board.MEASURED),
+        filters=board.filters(rows),
+        rows=rows,
         footnotes=notes,
-        figures=figures,
         gallery=gallery,
+        pictures=pictures,
+        backbones=sorted({row["backbone"] for row in rows}, key=str.casefold) if touched else [],
+        data=Markup(_data(touched)),  # noqa: S704  escaped as JSON
         unfinished=unfinished.groups(table),
         health=background.health(run),
         command=run.get("command") or "",
-        folds=background.folds(run),
-        style=Markup(_asset("leaderboard.css") + _asset("gallery.css")),  # noqa: S704  our own file
-        script=Markup(script),  # noqa: S704  our own file
-        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        folds=background.folds(run, table),
+        style=Markup("".join(map(_asset, STYLES))),  # noqa: S704  our own files
+        scripts=[Markup(script) for script in scripts],  # noqa: S704  our own files, and Vega
     )
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Nothing but these scripts may run, and nothing may be asked of any host."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    own = "img-src data:; style-src 'unsafe-inline'"
+    return f"default-src 'none'; {own}; script-src {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _data(touched: Mapping[str, live.Live]) -> str:
+    """What the pictures to touch are drawn from."""
+    views = {name: dict(picture.views) for name, picture in touched.items()}
+    return live.as_json({"config": live.CONFIG, "views": views}) if touched else ""
 
 
 def _whole(text: str, most: int = UNBROKEN) -> Markup:
@@ -210,77 +181,3 @@ def _key_figures(best: Candidate) -> list[dict[str, str]]:
         {"name": "Latency", "value": latency, "note": "one image, median", "role": "cost"},
         {"name": "Parameters", "value": numbers.magnitude(best.params), "note": compute, "role": "cost"},
     ]
-
-
-def _rows(rows: pd.DataFrame, marks: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
-    front, floor = pareto(rows), _floor(rows)
-    several_depths = rows.loc[rows["backbone"] != "scratch", "freeze"].nunique() > 1
-    prepared = []
-    for i, row in enumerate(rows.to_dict(orient="records")):
-        badges = []
-        if i == 0:
-            badges.append({"name": "best", "role": "top", "meaning": "first by selection score"})
-        if front[i]:
-            meaning = "no other candidate has both a better selection score and a lower latency"
-            badges.append({"name": "Pareto", "role": "front", "meaning": meaning})
-        if row["weights"] == "none":
-            badges.append({"name": "not pretrained", "role": "", "meaning": "started from random weights"})
-        note = ["the small hand-made CNN"] if row["backbone"] == "scratch" else []
-        if row["backbone"] != "scratch" and several_depths:
-            note.append(frozen(row["freeze"]) + _share(row))
-        if row["seeds"] > 1:
-            range_of_test = numbers.interval(row["test_acc_min"], row["test_acc_max"])
-            note.append(f"mean of {row['seeds']} seeds, test {range_of_test}")
-        prepared.append(
-            {
-                "label": row["label"],
-                "badges": badges,
-                "notes": note,
-                "marks": marks[i],
-                "accuracy": _accuracy(row, floor),
-                "cells": [
-                    {
-                        "text": column.show(row[column.name]),
-                        "value": _sortable(row[column.name]),
-                        "css": column.css.removeprefix("number").strip(),
-                    }
-                    for column in MEASURED
-                ],
-            }
-        )
-    return prepared
-
-
-def _share(row: Mapping[str, Any]) -> str:
-    """What freezing all but some stages means in parameters, which no two architectures agree on."""
-    share = row["frozen_params_pct"]
-    return f", {share:.0f}% of its parameters" if 0 < share < 100 else ""
-
-
-def _accuracy(row: Mapping[str, Any], floor: float) -> dict[str, Any]:
-    drawn = all(pd.notna(row[name]) for name in ("test_acc", "test_acc_lo", "test_acc_hi"))
-
-    def place(share: float) -> str:
-        return f"{100 * (share - floor) / (1 - floor):.1f}"
-
-    return {
-        "value": _sortable(row["test_acc"]),
-        "text": numbers.percent(row["test_acc"]),
-        "interval": numbers.interval(row["test_acc_lo"], row["test_acc_hi"]) if drawn else "",
-        "drawn": drawn,
-        **(
-            {"lo": place(row["test_acc_lo"]), "hi": place(row["test_acc_hi"]), "at": place(row["test_acc"])}
-            if drawn
-            else {}
-        ),
-    }
-
-
-def _sortable(value: float) -> str:
-    return "" if pd.isna(value) else repr(float(value))
-
-
-def _floor(rows: pd.DataFrame) -> float:
-    """Left end of the drawn intervals: the tens below the lowest, so that the bars use the room they have."""
-    low = rows["test_acc_lo"].fillna(rows["test_acc"]).min()
-    return 0.0 if pd.isna(low) else min(0.9, int(low * 10) / 10)

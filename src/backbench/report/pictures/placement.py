@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,16 @@ def place(
                 break
         chosen.append(spot)
     return chosen
+
+
+def along(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points every few pixels along the line through the given ones [n, 2], from left to right."""
+    ends = points[np.argsort(points[:, 0], kind="stable")]
+    pieces = [np.empty((0, 2))]
+    for start, end in pairwise(ends):
+        steps = max(2, int(np.hypot(*(end - start)) / 5))
+        pieces.append(start + np.linspace(0, 1, steps)[:, None] * (end - start))
+    return np.concatenate(pieces)
 
 
 def _inside(box: Box, area: Box) -> bool:

@@ -1,0 +1,174 @@
+"""Accuracy class by class: which classes are hard for everyone, and which only for some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from backbench.analysis import numbers
+from backbench.report import live
+from backbench.report.drawing import HEAT, INK, STYLE, Numbers, Picture, picture
+from backbench.report.live import Live
+from backbench.report.stored import Stored
+
+NAME = "accuracy-by-class"
+
+# The hardest classes and the networks that rank first are shown.
+MOST_CLASSES, MOST_NETWORKS = 40, 40
+
+# Up to so many networks each cell has room for its number.
+WRITTEN = 12
+
+
+def draw(stored: Stored) -> Picture | None:
+    """The best candidate of each network, of several seeds the lowest; None where no predictions are stored."""
+    wrong = errors(stored)
+    if wrong.empty:
+        return None
+    shown = wrong.head(MOST_CLASSES)
+    of = f"{len(shown)} of the {len(wrong)} classes, the hardest, " if len(wrong) > len(shown) else ""
+    mean = 1 - wrong.mean(axis=1)
+    hardest = ", ".join(f"{name} ({numbers.percent(mean[name])})" for name in mean.index[:3])
+    finding = f"Hardest, on average over the {wrong.shape[1]} networks: {hardest}."
+    if wrong.shape[1] == 1:
+        finding = f"Hardest: {hardest}."
+    with mpl.rc_context(STYLE):
+        return picture(
+            _figure(shown),
+            name=NAME,
+            title="Accuracy by class",
+            caption=f"{finding} Each column is the best candidate of one network, {of}ordered from hard to easy: a row"
+            " full of colour is a class that is hard for everyone, a single cell of colour a weakness of one network.",
+            alt=f"Share of the test images of each class that each network gets wrong. {finding}",
+            numbers=_numbers(wrong),
+            live=live.wanted(lambda: _live(shown, stored.rows)),
+        )
+
+
+def errors(stored: Stored) -> pd.DataFrame:
+    """Share of the test images that are wrong: classes in rows, the hardest first, networks in columns, by rank.
+
+    Classes without test images are left out.
+    """
+    rows = stored.networks(stored.by_class, MOST_NETWORKS)
+    if rows.empty:
+        return pd.DataFrame()
+    counts = [stored.by_class[cell_id] for cell_id in rows["cell_id"]]
+    known = counts[0][1] > 0
+    wrong = np.column_stack([1 - right[known] / items[known] for right, items in counts])
+    frame = pd.DataFrame(wrong, index=np.array(_names(stored, len(known)))[known], columns=list(rows["label"]))
+    return frame.iloc[np.argsort(-wrong.mean(axis=1), kind="stable")]
+
+
+def _names(stored: Stored, classes: int) -> list[str]:
+    dataset = stored.run.get("dataset")
+    names = dataset.get("classes") if isinstance(dataset, dict) else None
+    fits = isinstance(names, list) and len(names) == classes and len(set(map(str, names))) == classes
+    return [str(name) for name in names] if fits and names else [f"class {i}" for i in range(classes)]
+
+
+def _numbers(wrong: pd.DataFrame) -> Numbers:
+    right = 1 - wrong
+    rows = [
+        (
+            str(name),
+            numbers.percent(float(values.mean())),
+            f"{numbers.percent(float(values.min()))} ({values.idxmin()})",
+            f"{numbers.percent(float(values.max()))} ({values.idxmax()})",
+        )
+        for name, values in right.iterrows()
+    ]
+    return Numbers(("Class", "Mean accuracy", "Lowest", "Highest"), tuple(rows))
+
+
+def _darkest(wrong: pd.DataFrame) -> float:
+    return max(float(wrong.to_numpy().max()), 0.01)
+
+
+def _figure(wrong: pd.DataFrame) -> Figure:
+    classes, networks = wrong.shape
+    figure = Figure(figsize=(min(2.6 + 0.75 * networks, 9.2) if networks <= WRITTEN else 9.2, 1.7 + 0.25 * classes))
+    axes = figure.subplots()
+    darkest = _darkest(wrong)
+    places = np.argwhere(np.ones(wrong.shape, dtype=bool))
+    square = np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, 0.5], [0.5, -0.5]])
+    colours = [to_rgba(HEAT, share / darkest) for share in wrong.to_numpy().ravel()]
+    axes.add_collection(PolyCollection(places[:, None, ::-1] + square, facecolors=colours, linewidths=0))
+    if networks <= WRITTEN:
+        for (row, column), share in np.ndenumerate(wrong.to_numpy()):
+            text = numbers.percent(1 - share).removesuffix("%")
+            axes.text(column, row, text, ha="center", va="center_baseline", fontsize=8.5, color=INK)
+    axes.set_xlim(-0.5, networks - 0.5)
+    axes.set_ylim(classes - 0.5, -0.5)
+    axes.xaxis.tick_top()
+    many = networks > 4
+    axes.set_xticks(
+        range(networks), list(wrong.columns), rotation=55 if many else 0, ha="left" if many else "center",
+        rotation_mode="anchor", color=INK, fontsize=9,
+    )  # fmt: skip
+    axes.set_yticks(range(classes), [_short(name) for name in wrong.index], color=INK, fontsize=9, va="center_baseline")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def _short(name: str, most: int = 28) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _live(wrong: pd.DataFrame, rows: pd.DataFrame) -> Live:
+    import altair as alt
+
+    backbones = dict(zip(rows["label"], rows["backbone"], strict=True))
+    cells = [
+        {
+            "class": name,
+            "label": label,
+            "backbone": backbones[label],
+            "wrong": share,
+            "right": numbers.percent(1 - share).removesuffix("%"),
+        }
+        for name, values in wrong.iterrows()
+        for label, share in values.items()
+    ]
+    networks = wrong.shape[1]
+    angle = {"labelAngle": -55, "labelAlign": "left", "labelBaseline": "middle"} if networks > 4 else {"labelAngle": 0}
+    base = live.rows_of("cells").encode(
+        x=alt.X(
+            "label:N",
+            sort=None,
+            title=None,
+            axis=alt.Axis(orient="top", labelColor=live.INK, labelLimit=230, domain=False, **angle),
+        ),
+        y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelColor=live.INK, labelLimit=200)),
+        opacity=live.faded(),
+        tooltip=[
+            alt.Tooltip("class:N", title="class"),
+            alt.Tooltip("label:N", title="candidate"),
+            alt.Tooltip("right:N", title="right, %"),
+        ],
+    )
+    scale = alt.Scale(domain=[0, _darkest(wrong)], range=[0.02, 1])
+    layers: Sequence[Any] = [
+        base.mark_rect(color=live.HEAT, stroke=live.CARD, strokeWidth=1).encode(
+            fillOpacity=alt.FillOpacity("wrong:Q", scale=scale, legend=None)
+        )
+    ]
+    if networks <= WRITTEN:
+        layers = [*layers, base.mark_text(fontSize=11).encode(text="right:N")]
+    darkest = numbers.percent(1 - _darkest(wrong))
+    key = (("heat", f"from 100% right to {darkest}"),)
+    height = (22 if networks <= WRITTEN else 18) * len(wrong)
+    return Live(
+        {"": live.specification(layers, {"cells": cells}, height=height)},
+        key,
+        least=150 + 16 * networks,
+        most=200 + 105 * networks,
+    )
