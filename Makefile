@@ -15,6 +15,8 @@ PRECISION ?= $(if $(shell grep -m1 -E -o 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>
 # The GPU build where a driver answers, the CPU build elsewhere: same pins otherwise.
 LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),gpu,bench)
 
+, := ,
+
 .PHONY: bench install dev test test-slow check format benchmark reference lock clean
 
 bench: install
@@ -68,10 +70,12 @@ benchmark: install
 
 # The committed runs: GROCERY names the folder of photos; without it only digits is done. The photos stay out of the page.
 KEPT := leaderboard.html table.csv table.parquet plots
+ON_PHOTOS := $(BIN)/backbench sweep --dataset $(GROCERY) --image-size 160 --no-images --out build/reference/grocery
 reference: install
-	$(BIN)/backbench sweep --dataset digits --backbones starter,scratch --freeze all,all-1 --precision $(PRECISION) --fresh --out build/reference/digits
-	$(if $(GROCERY),$(BIN)/backbench sweep --dataset $(GROCERY) --backbones starter,scratch --freeze all,all-1 --image-size 160 \
-		--no-images --fresh --out build/reference/grocery)
+	$(BIN)/backbench sweep --backbones starter,scratch --precision $(PRECISION) --fresh --out build/reference/digits
+	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2 --weights none --fresh)
+	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2$(,)MobileNet$(,)scratch --freeze all$(,)all-1)
+	$(if $(GROCERY),$(ON_PHOTOS) --backbones Xception --freeze all)
 	for name in digits $(if $(GROCERY),grocery); do \
 		rm -rf results/reference/$$name && mkdir -p results/reference/$$name && \
 		(cd build/reference/$$name && cp -r $(KEPT) ../../../results/reference/$$name/); done

@@ -1,6 +1,7 @@
 """Cached boundaries against the plain loop of Keras's transfer-learning guide, which calls the base in every epoch.
 
     python benchmarks/freeze_depth.py --dataset path/to/grocery
+    python benchmarks/freeze_depth.py --dataset path/to/grocery --only-passes --out benchmarks/boundaries.json
 
 Both sides train the same layers of the same network from the same start, for the same epochs, at the same highest
 learning rate and batch size, with val scored after each; the cached side also warms up and decays. The plain loop for
@@ -17,6 +18,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,40 @@ def _passes(asked: Job, repeats: int) -> tuple[job._Network, dict[str, float]]:
     return network, {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 
+def _depths(
+    asked: Job, network: job._Network, passes: dict[str, float], *, frozen_epochs: int, epochs: int, rate: float
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The frozen cell and the two shallowest trained ones, each against its plain loop."""
+    data = asked.dataset
+    test = data.indices("test")
+    frozen = passes["with_four_boundaries"] + passes["probe"]
+    probe = network.path.head(network.features, test)
+    plain = _plain(asked, network, 0, epochs=frozen_epochs, rate=1e-3)
+    yield (
+        "all",
+        {
+            "epochs": frozen_epochs,
+            "plain": plain,
+            "cell": {"seconds": frozen, "test_acc": metrics.accuracy(probe, data.labels[test])},
+            "times_faster": plain["seconds"] / frozen,
+        },
+    )
+    for left in (1, 2):
+        cell = _cached(asked, network, left, epochs=epochs, rate=rate)
+        plain = _plain(asked, network, left, epochs=epochs, rate=rate)
+        yield (
+            f"all-{left}",
+            {
+                "epochs": epochs,
+                "rate": rate,
+                "plain": plain,
+                "cell": cell,
+                "times_faster": plain["seconds"] / (frozen + cell["seconds"]),
+                "times_faster_where_the_pass_is_shared": plain["seconds"] / cell["seconds"],
+            },
+        )
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -161,43 +197,30 @@ def main() -> None:
     parser.add_argument("--frozen-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--only-passes", action="store_true", help="leave the plain loops out: minutes, not half an hour"
+    )
     parser.add_argument("--rate", type=float, default=finetune.RATES[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
-    finetune.PATIENCE = 1.0  # both sides run all epochs
+    finetune.PATIENCE, finetune.LEFT_ON_VAL = 1.0, -1  # both sides run all epochs
     planned = _planned(asked.dataset, asked.backbone, asked.image_size)
     network, passes = _passes(planned, asked.repeats)
     result: dict[str, Any] = {
         "what": f"{asked.backbone}, {len(planned.dataset.ids)} images of {planned.dataset.name}"
         f" at {asked.image_size} px, batch {planned.batch_size}",
         "device": hardware.cpu(),
+        "repeats": asked.repeats,
         "pass_seconds": passes,
         "boundaries_over_bare_pass": passes["with_four_boundaries"] / passes["bare"],
-        "depths": {},
-    }
-    data = planned.dataset
-    frozen = passes["with_four_boundaries"] + passes["probe"]
-    probe = network.path.head(network.features, data.indices("test"))
-    plain = _plain(planned, network, 0, epochs=asked.frozen_epochs, rate=1e-3)
-    result["depths"]["all"] = {
-        "epochs": asked.frozen_epochs,
-        "plain": plain,
-        "cell": {"seconds": frozen, "test_acc": metrics.accuracy(probe, data.labels[data.indices("test")])},
-        "times_faster": plain["seconds"] / frozen,
     }
     print(json.dumps(result, indent=1), flush=True)
-    for left in (1, 2):
-        cell = _cached(planned, network, left, epochs=asked.epochs, rate=asked.rate)
-        plain = _plain(planned, network, left, epochs=asked.epochs, rate=asked.rate)
-        result["depths"][f"all-{left}"] = {
-            "epochs": asked.epochs,
-            "rate": asked.rate,
-            "plain": plain,
-            "cell": cell,
-            "times_faster": plain["seconds"] / (frozen + cell["seconds"]),
-            "times_faster_where_the_pass_is_shared": plain["seconds"] / cell["seconds"],
-        }
-        print(json.dumps(result["depths"][f"all-{left}"], indent=1), flush=True)
+    if not asked.only_passes:
+        chosen = {"frozen_epochs": asked.frozen_epochs, "epochs": asked.epochs, "rate": asked.rate}
+        result["depths"] = {}
+        for depth, found in _depths(planned, network, passes, **chosen):
+            result["depths"][depth] = found
+            print(depth, json.dumps(found, indent=1), flush=True)
     write_json(asked.out, json.loads(json.dumps(result), parse_float=lambda text: round(float(text), 4)))
 
 
