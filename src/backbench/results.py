@@ -73,8 +73,9 @@ class Results:
         return compare(ours, theirs, answers, dataset=dataset, among=len(candidates(cells)))
 
     def export(self, path: str | Path, name: str | None = None, *, force: bool = False) -> Path:
-        """Write the winning cell, or the one called `Backbone@freeze`, as one Keras model; the path of the file.
+        """Write a cell as one Keras model; the path of the file.
 
+        It is the one called `name`, `Backbone@freeze`, or of the leaderboard's winner the seed that is best on val.
         Raises RequestError for a name without a cell, weights that were not kept, and a file that is there.
         """
         export(self.directory, Path(path), name, force=force)
