@@ -292,8 +292,8 @@ def test_without_pretrained_weights_the_export_says_how_to_get_them(
         (["scratch", "--to", "a.h5"], "a.h5 does not end in .keras"),
         (["scratch", "--to", "folder.keras"], "folder.keras is a folder"),
         (["scratch", "--to", "file/a.keras"], "cannot write file/a.keras"),
-        (["MobilNet@all", "--to", "a.keras"], "no cell is called 'MobilNet@all'"),
-        ([MOBILE, "--to", "a.keras"], f"'{MOBILE}' could be {MOBILE}@all"),
+        (["MobilNet@all", "--to", "a.keras"], "unknown candidate 'MobilNet@all'"),
+        ([MOBILE, "--to", "a.keras"], f"'{MOBILE}' is ambiguous: it may be {MOBILE}@all"),
         (["scratch"], "Missing option '--to'"),
     ],
 )
