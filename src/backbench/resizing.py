@@ -25,8 +25,8 @@ def resized(images: keras.KerasTensor, *, size: int, resize: str) -> keras.Keras
     width, height = ops.sum(row), ops.sum(column)
     side = ops.minimum(width, height)
     across, down = (side, side) if resize == "crop" else (width, height)
-    levels = _weighed("bhwc,sw->bhsc", levels, _weights(row, width, across, size))
-    levels = _weighed("bhsc,th->btsc", levels, _weights(column, height, down, size))
+    levels = _weighed("bhwc,sw->bhcs", levels, _weights(row, width, across, size))
+    levels = _weighed("bhcs,th->btsc", levels, _weights(column, height, down, size))
     return keras.layers.Identity(name=resize, dtype="uint8")(ops.cast(levels, "uint8"))
 
 
