@@ -84,7 +84,9 @@ def script() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that leaves `vegaEmbed` behind and asks the network for nothing."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle(snippet="window.vegaEmbed = vegaEmbed;"))
+    bundle = str(vl_convert.javascript_bundle(snippet="window.vegaEmbed = vegaEmbed;"))
+    # In a string of JavaScript both mean the same, and only one of them would end the element that holds it.
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def specification(layers: Sequence[Any], data: Mapping[str, Rows], *, height: float, first: str = "") -> dict[str, Any]:
