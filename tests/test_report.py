@@ -123,10 +123,11 @@ class Elements(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.text))
 
 
-def rendered(table: pd.DataFrame, run: dict[str, Any] | None = None) -> str:
+def rendered(table: pd.DataFrame, run: dict[str, Any] | None = None, *, drawn: bool = False) -> str:
+    """The page, with its pictures where they matter: drawing them takes most of the time."""
     facts = recommendation(table, val_items=196, test_items=1550)
     stored = Stored(table, run or {})
-    return page.render(stored, facts, pictures.draw(stored))
+    return page.render(stored, facts, pictures.draw(stored) if drawn else ())
 
 
 def scripts(html: str) -> list[str]:
@@ -144,7 +145,7 @@ def data_of_pictures(html: str) -> dict[str, Any]:
 
 
 def test_page_answers_first_and_holds_every_section(table: pd.DataFrame, run: dict[str, Any]) -> None:
-    html = rendered(table, run)
+    html = rendered(table, run, drawn=True)
     elements = Elements(html)
     sections = [attributes.get("id") for attributes in elements.tags("section") if attributes.get("id")]
     assert sections == ["answer", "table", "pictures", "data", "protocol"]
@@ -261,7 +262,7 @@ def test_seeds_show_their_mean_and_range_for_each_depth() -> None:
 
 def test_the_page_has_the_picture_of_the_depths_where_there_are_several(table: pd.DataFrame) -> None:
     deeper = cell("Xception", 0.7, 0.72, 38.2, freeze="all-1", frozen_params_pct=67.0)
-    html = rendered(pd.concat([table, frame(deeper)], ignore_index=True))
+    html = rendered(pd.concat([table, frame(deeper)], ignore_index=True), drawn=True)
     assert [str(drawing["aria-label"]).split(".")[0] for drawing in Elements(html).tags("svg")][2] == (
         "Train and test accuracy of 1 network over the freeze depths"
     )
@@ -285,7 +286,7 @@ def test_untrusted_text_stays_text(run: dict[str, Any]) -> None:
     run["command"] = HOSTILE
     run["environment"] = {HOSTILE: HOSTILE}
     run["jobs"] = [{"label": HOSTILE, "probe": 1.0}]
-    html = rendered(table, run)
+    html = rendered(table, run, drawn=True)
     elements = Elements(html)
     assert [script.get("type") for script in elements.tags("script")] == ["application/json", None, None]
     assert html.count("</script") == 3
@@ -300,7 +301,7 @@ def test_untrusted_text_stays_text(run: dict[str, Any]) -> None:
 
 
 def test_page_asks_the_network_for_nothing(table: pd.DataFrame, run: dict[str, Any]) -> None:
-    html = rendered(table, run)
+    html = rendered(table, run, drawn=True)
     elements = Elements(html)
     for _, attributes in elements.found:
         for name in ("src", "srcset", "href", "xlink:href", "data", "action", "poster"):
@@ -313,7 +314,7 @@ def test_page_asks_the_network_for_nothing(table: pd.DataFrame, run: dict[str, A
 
 
 def test_only_our_scripts_may_run(table: pd.DataFrame) -> None:
-    html = rendered(table)
+    html = rendered(table, drawn=True)
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts(html)]
     assert len(digests) == 2
     policy = next(a["content"] for a in Elements(html).tags("meta") if a.get("http-equiv") == "Content-Security-Policy")
@@ -325,7 +326,7 @@ def test_only_our_scripts_may_run(table: pd.DataFrame) -> None:
 
 def test_without_altair_the_still_pictures_stand_alone(table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "find_spec", lambda name: None)
-    html = rendered(table)
+    html = rendered(table, drawn=True)
     assert len(scripts(html)) == 1
     assert "vegaEmbed =" not in html
     assert "data-picture" not in html
@@ -334,7 +335,7 @@ def test_without_altair_the_still_pictures_stand_alone(table: pd.DataFrame, monk
 
 
 def test_ids_are_unique_and_links_and_drawings_refer_to_them(table: pd.DataFrame, run: dict[str, Any]) -> None:
-    html = rendered(table, run)
+    html = rendered(table, run, drawn=True)
     elements = Elements(html)
     ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -348,7 +349,7 @@ def test_ids_are_unique_and_links_and_drawings_refer_to_them(table: pd.DataFrame
 
 
 def test_pictures_have_a_text_alternative_and_the_colours_of_the_page(table: pd.DataFrame) -> None:
-    html = rendered(table)
+    html = rendered(table, drawn=True)
     drawings = Elements(html).tags("svg")
     assert [drawing["role"] for drawing in drawings] == ["img", "img"]
     assert str(drawings[0]["aria-label"]).startswith(
@@ -399,7 +400,7 @@ def test_reasons_keep_addresses_as_text() -> None:
 
 
 def test_same_table_same_bytes(table: pd.DataFrame, run: dict[str, Any]) -> None:
-    assert rendered(table, run) == rendered(table.sample(frac=1, random_state=1), run)
+    assert rendered(table, run, drawn=True) == rendered(table.sample(frac=1, random_state=1), run, drawn=True)
     first, second = pictures.draw(Stored(table)), pictures.draw(Stored(table))
     assert [p.png for p in first] == [p.png for p in second]
     assert [p.svg for p in first] == [p.svg for p in second]
