@@ -28,13 +28,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from backbench import activations, finetune, hardware, job, metrics, planning, tails
+from backbench import activations, finetune, hardware, metrics, planning, tails
 from backbench.backbones import graph
 from backbench.cache import cache_root, write_json
 from backbench.cells import plan
 from backbench.clock import Clock
 from backbench.engines import keras_engine
 from backbench.inputs import FromKept
+from backbench.network import Network, pass_through
 from backbench.records import Job, Request
 from backbench.supply import Supply
 
@@ -54,7 +55,7 @@ def _planned(dataset: str, backbone: str, size: int) -> Job:
     return planning.with_pixels(replace(first, weights=weights), listing, progress=_silent)
 
 
-def _plain(asked: Job, network: job._Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
+def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
     """The guide's loop; `left` is the number of stages that are trained besides the head."""
     data, pixels = asked.dataset, asked.images()
     finetune.restore(network.base, network.state)
@@ -94,7 +95,7 @@ def _plain(asked: Job, network: job._Network, left: int, *, epochs: int, rate: f
     return {"seconds": seconds, "test_acc": float(np.mean(logits.argmax(axis=1) == data.labels[test]))}
 
 
-def _cached(asked: Job, network: job._Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
+def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
     """The tail on kept activations, after the pass; and its bare training steps on one batch."""
     data = asked.dataset
     train, val, test = (data.indices(name) for name in ("train", "val", "test"))
@@ -132,7 +133,7 @@ def _cached(asked: Job, network: job._Network, left: int, *, epochs: int, rate: 
     return {"seconds": seconds, "bare_steps_seconds": bare, "over_bare": seconds / bare, "test_acc": accuracy}
 
 
-def _bare_pass(asked: Job, network: job._Network) -> float:
+def _bare_pass(asked: Job, network: Network) -> float:
     finetune.restore(network.base, network.state)
     model = graph.frozen_part(network.base, network.backbone)
     pixels, rows = asked.images(), asked.dataset.rows
@@ -142,12 +143,12 @@ def _bare_pass(asked: Job, network: job._Network) -> float:
     return time.perf_counter() - began
 
 
-def _passes(asked: Job, repeats: int) -> tuple[job._Network, dict[str, float]]:
+def _passes(asked: Job, repeats: int) -> tuple[Network, dict[str, float]]:
     """The network after its pass that keeps four boundaries; medians of that pass, the probe and a bare pass."""
     taken: dict[str, list[float]] = {"with_four_boundaries": [], "probe": [], "bare": []}
     for _ in range(repeats):
         clock = Clock(_silent)
-        network = job._network(asked, asked.backbone, list(plan(asked)), clock)  # type: ignore[arg-type]
+        network = pass_through(asked, asked.backbone, list(plan(asked)), clock)  # type: ignore[arg-type]
         taken["with_four_boundaries"].append(clock.spent("frozen pass"))
         taken["probe"].append(clock.spent("probe"))
         taken["bare"].append(_bare_pass(asked, network))
@@ -155,7 +156,7 @@ def _passes(asked: Job, repeats: int) -> tuple[job._Network, dict[str, float]]:
 
 
 def _depths(
-    asked: Job, network: job._Network, passes: dict[str, float], *, frozen_epochs: int, epochs: int, rate: float
+    asked: Job, network: Network, passes: dict[str, float], *, frozen_epochs: int, epochs: int, rate: float
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The frozen cell and the two shallowest trained ones, each against its plain loop."""
     data = asked.dataset

@@ -22,10 +22,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import job, metrics, planning
+from backbench import metrics, planning
 from backbench.cache import cache_root, write_json
 from backbench.cells import plan
 from backbench.clock import Clock
+from backbench.network import pass_through
 from backbench.probe import fit_path
 from backbench.records import Request
 from backbench.supply import Supply
@@ -64,7 +65,7 @@ def _candidates(asked: argparse.Namespace) -> tuple[list[str], list[Floats], Lab
             continue
         weights = Supply([planned.backbone], cache=cache_root(), mirrors=True).get(planned.backbone)
         ready = planning.with_pixels(replace(planned, weights=weights), listing, progress=_silent)
-        network = job._network(ready, planned.backbone, list(plan(ready)), Clock(_silent))
+        network = pass_through(ready, planned.backbone, list(plan(ready)), Clock(_silent))
         path = fit_path(network.features, dataset.labels, train=train, val=population, classes=len(dataset.class_names))
         for step, head in zip(path.steps, path.heads, strict=True):
             names.append(f"{planned.label} at strength {step.strength:.0e}")

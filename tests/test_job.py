@@ -16,6 +16,7 @@ from backbench import job as jobs
 from backbench.augment import view
 from backbench.backbones import graph, stages
 from backbench.cells import plan
+from backbench.network import room_for
 from backbench.probe import fit_path
 from backbench.records import Cell, Event, Finished, Job, Note, Request, Summary, Weights
 
@@ -333,7 +334,7 @@ DEEP, MIDDLE, SHALLOW = (2 * 192 * values for values in (2 * 2 * 128, 4 * 4 * 64
 def test_what_is_kept_is_what_fits_deepest_first(
     pretrained: Job, boundaries: dict[int, stages.Boundary], room: int, kept: list[int]
 ) -> None:
-    found = jobs._room_for(replace(pretrained, augment=None, keep_bytes=room), boundaries)
+    found = room_for(replace(pretrained, augment=None, keep_bytes=room), boundaries)
     assert list(found) == kept
     assert {(each.items, each.views) for each in found.values()} <= {(192, 1)}
 
@@ -341,10 +342,10 @@ def test_what_is_kept_is_what_fits_deepest_first(
 def test_views_of_train_images_need_room_as_well(pretrained: Job, boundaries: dict[int, stages.Boundary]) -> None:
     needed = DEEP // 192 * (192 + 64 + 64)  # 64 train images, three views: themselves and two more
     job = replace(pretrained, augment="light", views=3)
-    assert list(jobs._room_for(replace(job, keep_bytes=needed), boundaries)) == [4]
-    assert list(jobs._room_for(replace(job, keep_bytes=needed - 1), boundaries)) == []
+    assert list(room_for(replace(job, keep_bytes=needed), boundaries)) == [4]
+    assert list(room_for(replace(job, keep_bytes=needed - 1), boundaries)) == []
     unused = replace(job, augment=None, keep_bytes=DEEP)
-    assert jobs._room_for(unused, boundaries)[4].views == 1, "without augmentation there is one view"
+    assert room_for(unused, boundaries)[4].views == 1, "without augmentation there is one view"
 
 
 def test_what_is_kept_leaves_room_on_the_disk(
@@ -352,8 +353,10 @@ def test_what_is_kept_leaves_room_on_the_disk(
 ) -> None:
     usage = namedtuple("usage", "total used free")
     for free, kept in ((DEEP, []), (2 * DEEP, [4])):
-        monkeypatch.setattr(jobs.shutil, "disk_usage", lambda _, free=free: usage(10**9, 10**9 - free, free))
-        assert list(jobs._room_for(replace(pretrained, augment=None, keep_bytes=10**12), boundaries)) == kept
+        monkeypatch.setattr(
+            "backbench.network.shutil.disk_usage", lambda _, free=free: usage(10**9, 10**9 - free, free)
+        )
+        assert list(room_for(replace(pretrained, augment=None, keep_bytes=10**12), boundaries)) == kept
 
 
 def test_nothing_is_left_on_the_disk_but_features(ran: list[Event], pretrained: Job) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from backbench.errors import BackbenchError
-from backbench.records import Request, Stage
+from backbench.records import Request
 
 BAD_REQUEST, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
@@ -258,49 +258,14 @@ def predict_command(model: Path, images: tuple[Path, ...], top: int, json_wanted
 @_plainly
 def backbones_command(as_json: bool) -> None:
     """List every known backbone and where its weights are or would come from."""
-    from backbench.backbones import BACKBONES, locate
-    from backbench.backbones.stage_table import stages_of
+    from backbench.backbones import listing
     from backbench.cache import cache_root
 
     if as_json:
-        rows = [
-            {
-                "name": backbone.name,
-                "family": backbone.family,
-                "params": backbone.params,
-                "input_size": backbone.native_size,
-                "min_size": backbone.min_size,
-                "preprocessing": backbone.preprocessing,
-                "imagenet_top1": backbone.imagenet_top1,
-                "imagenet_top1_source": backbone.top1_source,
-                "weights": locate(backbone, cache_root()),
-                "stages": _stages_as_json(stages_of(backbone.name)),
-            }
-            for backbone in BACKBONES
-        ]
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(json.dumps(listing.as_json(cache_root()), indent=1))
         return
-    click.echo(f"{'backbone':24} {'family':14} {'params':>8} {'input':>6} {'ImageNet':>9} {'stages':>6}  weights")
-    for backbone in BACKBONES:
-        top1 = "-" if backbone.imagenet_top1 is None else f"{backbone.imagenet_top1:.1%}"
-        size, params = f"{backbone.native_size} px", f"{backbone.params / 1e6:.1f} M"
-        place, stages = locate(backbone, cache_root()), len(stages_of(backbone.name))
-        click.echo(f"{backbone.name:24} {backbone.family:14} {params:>8} {size:>6} {top1:>9} {stages:>6}  {place}")
-
-
-def _stages_as_json(stages: tuple[Stage, ...]) -> list[dict[str, Any]]:
-    """Stages from input to output; `output_shapes` are those at the native size, shares are of the whole backbone."""
-    params, flops = sum(stage.params for stage in stages), sum(stage.flops for stage in stages)
-    return [
-        {
-            "name": stage.name,
-            "stride": stage.stride,
-            "output_shapes": stage.shapes,
-            "params_pct": round(100 * stage.params / params, 2),
-            "flops_pct": round(100 * stage.flops / flops, 2),
-        }
-        for stage in stages
-    ]
+    for line in listing.as_lines(cache_root()):
+        click.echo(line)
 
 
 @main.command("fetch")

@@ -7,7 +7,6 @@ if __name__ == "__main__":  # before the imports, which --help does not need
 
     sweep_command(prog_name="python -m backbench.sweep")
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -20,15 +19,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backbench import datasets, planning, provenance, report, store, thumbnails
+from backbench import datasets, planning, preconditions, provenance, report, store, thumbnails
 from backbench.analysis.winners import trained, worth_keeping
 from backbench.cache import cache_root, digest_of, forget_leftovers
 from backbench.cells import Plan, empty_row, plan
-from backbench.errors import BackbenchError, RequestError, UnavailableError
+from backbench.errors import BackbenchError, UnavailableError
 from backbench.executors import local
 from backbench.progress import Bar
 from backbench.records import (
-    PROTOCOL_VERSION,
     Cell,
     Dataset,
     Event,
@@ -42,9 +40,6 @@ from backbench.records import (
     Summary,
 )
 from backbench.supply import Supply
-
-# What all cells of one table share; the columns do not tell it apart.
-RECIPE = ("resize", "augment", "views", "epochs", "batch_size", "engine", "precision", "backend")
 
 
 @dataclass
@@ -71,14 +66,14 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     cache = cache_root()
     earlier = {} if request.fresh or not (directory / "run.json").exists() else store.read_run(directory)
     resolved = planning.resolve(request, earlier)
-    _require_writable(directory)
-    _require_same_recipe(directory, earlier, request, resolved)
+    preconditions.writable(directory)
+    preconditions.same_recipe(directory, earlier, request, resolved)
     forget_leftovers(cache)
     with Bar(0, visible=visible) as bar:
         bar.say("reading images")
         listing = planning.listing_for(request, progress=bar.step)
         dataset, pixels = planning.dataset_for(request, listing, cache=cache, progress=bar.step)
-    _require_same_dataset(directory, earlier, dataset)
+    preconditions.same_dataset(directory, earlier, dataset)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
     record = provenance.record(request, dataset, resolved=resolved, earlier=earlier)
     outcome = Outcome(directory)
@@ -295,49 +290,3 @@ def _sentence(cell: Cell) -> str:
         f"{name}: test {row['test_acc']:.1%} [{row['test_acc_lo']:.1%}, {row['test_acc_hi']:.1%}],"
         f" train {row['train_acc']:.1%}, val {row['val_acc']:.1%}, {row['wall_seconds']:.0f} s"
     )
-
-
-def _require_writable(directory: Path) -> None:
-    """Look without touching: a refused request leaves no trace."""
-    place = directory.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    reason = "no permission" if place.is_dir() else f"{place} is not a folder"
-    if not (place.is_dir() and os.access(place, os.W_OK)):
-        raise RequestError(f"cannot write to {directory} ({reason}): choose another folder with --out")
-
-
-def _require_same_recipe(
-    directory: Path, earlier: Mapping[str, Any], request: Request, resolved: Mapping[str, str]
-) -> None:
-    """Cells of one table differ in what its columns say, and in nothing else."""
-    held_version = earlier.get("protocol", {}).get("version", PROTOCOL_VERSION)
-    if held_version != PROTOCOL_VERSION:
-        raise RequestError(
-            f"{directory} holds results of protocol {held_version}, whose scores mean something else than those of"
-            f" protocol {PROTOCOL_VERSION}: choose another folder with --out, or start over with --fresh"
-        )
-    held = {**earlier.get("request", {}), **earlier.get("resolved", {})}
-    for name in RECIPE:
-        asked = resolved.get(name, getattr(request, name, None))
-        if name in held and held[name] != asked:
-            option = "KERAS_BACKEND" if name == "backend" else "--" + name.replace("_", "-")
-            raise RequestError(
-                f"{directory} holds results made with {option} {_said(held[name])}, not {_said(asked)}, which one table"
-                " cannot mix:"
-                " choose another folder with --out, or start over with --fresh"
-            )
-
-
-def _said(value: Any) -> str:
-    return "left out" if value is None else str(value)
-
-
-def _require_same_dataset(directory: Path, earlier: Mapping[str, Any], dataset: Dataset) -> None:
-    held = earlier.get("dataset", {})
-    if earlier and held.get("fingerprint") != dataset.fingerprint:
-        same = held.get("source") == dataset.source
-        what = "an earlier state or another selection of this dataset" if same else f"the dataset {held.get('source')}"
-        raise RequestError(
-            f"{directory} holds results of {what}: choose another folder with --out, or start over with --fresh"
-        )

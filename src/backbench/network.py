@@ -1,0 +1,153 @@
+"""A backbone after its one frozen pass: network, features, kept boundaries and the probe, which all its cells share."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from backbench import finetune, tails
+from backbench.activations import Frozen, Kept, augmented_pass, frozen_pass
+from backbench.backbones import graph, stages
+from backbench.backbones.stage_table import stages_of
+from backbench.cells import Plan, augment_of
+from backbench.clock import Clock
+from backbench.facts import device, environment
+from backbench.probe import ProbePath, fit_path
+from backbench.records import PROTOCOL_VERSION, Backbone, Job
+
+# Of the free disk, so that the sweep's other files and the user's own still find room.
+SHARE_OF_DISK = 0.8
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the cells of a job share. `kept` lacks the boundaries for which the disk has no room."""
+
+    backbone: Backbone
+    base: keras.Model
+    state: list[NDArray[Any]]
+    boundaries: dict[int, stages.Boundary]  # by the number of frozen stages
+    kept: dict[int, Kept]
+    features: NDArray[np.float32]
+    path: ProbePath
+    start: tails.Start
+    pass_seconds: float
+    probe_seconds: float
+
+
+def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> Network:
+    """Build a backbone, send all images through it once and fit the probe.
+
+    Raises FloatingPointError where activations at a boundary cannot be kept, or features hold NaN.
+    """
+    data, pixels = job.dataset, job.images()
+    with clock.phase("building"):
+        keras.utils.set_random_seed(wanted[0].seed)
+        base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
+        if not job.pretrained:
+            graph.follow_quickly(base)
+        depths = sorted({cell.frozen for cell in wanted if 0 < cell.frozen < cell.stages}, reverse=True)
+        strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
+        boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
+        kept = room_for(job, boundaries)
+        tensors = [tensor for depth in kept for tensor in boundaries[depth].tensors]
+        frozen = Frozen(graph.frozen_part(base, backbone, tensors))
+    before = clock.spent("frozen pass")
+    with clock.phase("frozen pass") as report:
+        key = _features_key(job, backbone, wanted[0])
+        features, passed = frozen_pass(
+            frozen, pixels, data.rows, key=key, cache=job.cache, kept=list(kept.values()), progress=report
+        )
+    clock.seconds["frozen pass"] = before + passed  # what it took, should the cache have had it
+    train, views = data.indices("train"), views_of(job)
+    probed, labels, rows = features, data.labels, train
+    if views > 1:
+        with clock.phase("augmented views") as report:
+            probed = augmented_pass(
+                frozen,
+                pixels,
+                data.rows,
+                features=features,
+                train=train,
+                views=views,
+                flips=data.flips,
+                folder=job.cache / "activations",
+                kept=list(kept.values()),
+                progress=report,
+            )
+        labels = np.concatenate([labels, np.tile(labels[train], views - 1)])
+        rows = np.concatenate([train, np.arange(len(features), len(probed))])
+    before = clock.spent("probe")
+    with clock.phase("probe") as report:
+        path = fit_path(
+            probed,
+            labels,
+            train=rows,
+            val=data.indices("val"),
+            classes=len(data.class_names),
+            scratch=job.cache,
+            progress=report,
+        )
+    if job.pretrained:
+        head = path.heads[path.gentle(len(data.indices("val")))]
+        start = tails.start_from(head, features, train)
+    else:
+        start = tails.start_at_random(features.shape[1], len(data.class_names), seed=wanted[0].seed)
+    return Network(
+        backbone,
+        base,
+        finetune.state_of(base),
+        boundaries,
+        kept,
+        features,
+        path,
+        start,
+        passed,
+        clock.spent("probe") - before,
+    )
+
+
+def room_for(job: Job, boundaries: dict[int, stages.Boundary]) -> dict[int, Kept]:
+    """Files for the boundaries that fit into what may be used of the disk, the smallest first."""
+    data = job.dataset
+    room = min(job.keep_bytes, int(SHARE_OF_DISK * shutil.disk_usage(job.cache).free))
+    kept: dict[int, Kept] = {}
+    views = views_of(job)
+    train = data.indices("train")
+    for depth, boundary in boundaries.items():  # deepest first: these are the smallest
+        shapes = [tuple(int(side) for side in tensor.shape[1:]) for tensor in boundary.tensors]
+        needed = Kept.bytes_for(shapes, items=len(data.ids), train=len(train), views=views)
+        if needed <= room:
+            room -= needed
+            kept[depth] = Kept(shapes, items=len(data.ids), train=train, views=views, folder=job.cache / "activations")
+    return kept
+
+
+def views_of(job: Job) -> int:
+    """Versions of each train image that a cached prefix is given."""
+    return job.views if augment_of(job, 1) != "none" else 1
+
+
+def _features_key(job: Job, backbone: Backbone, cell: Plan) -> dict[str, Any]:
+    """Everything that could change a feature; the pixels' file is itself named by what is in it."""
+    return {
+        "protocol": PROTOCOL_VERSION,
+        "pixels": job.pixels.path.stem if job.pixels else None,
+        "rows": hashlib.sha256(job.dataset.rows.tobytes()).hexdigest(),
+        "backbone": backbone.name,
+        "weights": job.weights.digest if job.weights else f"random {cell.seed}",
+        "preprocessing": backbone.preprocessing,
+        "pooling": "average",
+        "image_size": job.image_size,
+        "engine": job.engine,
+        "precision": job.precision,
+        "backend": job.backend,
+        "device": device(),
+        "versions": environment(),
+    }

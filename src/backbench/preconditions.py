@@ -1,0 +1,59 @@
+"""What must hold before a sweep writes into a results folder; each raises RequestError, and none leaves a trace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from backbench.errors import RequestError
+from backbench.records import PROTOCOL_VERSION, Dataset, Request
+
+# What all cells of one table share; the columns do not tell it apart.
+RECIPE = ("resize", "augment", "views", "epochs", "batch_size", "engine", "precision", "backend")
+
+
+def writable(directory: Path) -> None:
+    """The folder is there and may be written, or can be made."""
+    place = directory.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    reason = "no permission" if place.is_dir() else f"{place} is not a folder"
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise RequestError(f"cannot write to {directory} ({reason}): choose another folder with --out")
+
+
+def same_recipe(directory: Path, earlier: Mapping[str, Any], request: Request, resolved: Mapping[str, str]) -> None:
+    """Cells of one table differ in what its columns say, and in nothing else."""
+    held_version = earlier.get("protocol", {}).get("version", PROTOCOL_VERSION)
+    if held_version != PROTOCOL_VERSION:
+        raise RequestError(
+            f"{directory} holds results of protocol {held_version}, whose scores mean something else than those of"
+            f" protocol {PROTOCOL_VERSION}: choose another folder with --out, or start over with --fresh"
+        )
+    held = {**earlier.get("request", {}), **earlier.get("resolved", {})}
+    for name in RECIPE:
+        asked = resolved.get(name, getattr(request, name, None))
+        if name in held and held[name] != asked:
+            option = "KERAS_BACKEND" if name == "backend" else "--" + name.replace("_", "-")
+            raise RequestError(
+                f"{directory} holds results made with {option} {_said(held[name])}, not {_said(asked)}, which one table"
+                " cannot mix:"
+                " choose another folder with --out, or start over with --fresh"
+            )
+
+
+def _said(value: Any) -> str:
+    return "left out" if value is None else str(value)
+
+
+def same_dataset(directory: Path, earlier: Mapping[str, Any], dataset: Dataset) -> None:
+    """Cells of one table are measured on the same items."""
+    held = earlier.get("dataset", {})
+    if earlier and held.get("fingerprint") != dataset.fingerprint:
+        same = held.get("source") == dataset.source
+        what = "an earlier state or another selection of this dataset" if same else f"the dataset {held.get('source')}"
+        raise RequestError(
+            f"{directory} holds results of {what}: choose another folder with --out, or start over with --fresh"
+        )
