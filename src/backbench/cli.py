@@ -19,6 +19,13 @@ from backbench.records import Request
 
 BAD_REQUEST, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
+# What is left when a command is stopped; the others leave nothing.
+STOPPED = {
+    "sweep_command": "what was finished is stored, the same command goes on from there",
+    "fetch_command": "what was fetched stays, the same command goes on from there",
+    "report_command": "the same command draws the page again",
+}
+
 _DEFAULT = Request()
 
 
@@ -34,9 +41,7 @@ def _plainly(command: Callable[..., None]) -> Callable[..., None]:
             click.echo(f"backbench: {error}", err=True)
             sys.exit(BAD_REQUEST)
         except KeyboardInterrupt:
-            click.echo(
-                "\nbackbench: stopped; what was finished is stored, the same command goes on from there", err=True
-            )
+            click.echo(f"\nbackbench: stopped; {STOPPED.get(command.__name__, 'nothing was written')}", err=True)
             sys.stdout.flush()
             os._exit(INTERRUPTED)  # a download that is still running must not hold up the exit
         except BrokenPipeError:

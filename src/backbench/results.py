@@ -14,6 +14,7 @@ from backbench import report, store, sweep
 from backbench.analysis import Candidate, Comparison, Recommendation, numbers, ranked, recommendation
 from backbench.analysis.candidates import candidates
 from backbench.analysis.compare import compare, pair
+from backbench.analysis.naming import find_cell
 from backbench.errors import RequestError
 from backbench.export import export
 from backbench.records import Request
@@ -50,15 +51,11 @@ class Results:
 
     @property
     def best(self) -> pd.Series:
-        """The cell at the top of the leaderboard, of several seeds the lowest.
+        """The cell that `export` takes: of the leaderboard's winner the seed that is best on val.
 
         Raises RequestError when no cell was finished.
         """
-        cells = store.read_table(self.directory)
-        first = candidates(cells)[:1]
-        if not first:
-            raise RequestError(f"{self.directory}: no cell was finished, so there is no best one")
-        return cells[cells["cell_id"] == first[0].cell_id].iloc[0]
+        return find_cell(store.read_table(self.directory))
 
     def compare(self, first: str, second: str) -> Comparison:
         """Whether one candidate beats another on test, with the evidence; it prints as text.
