@@ -9,9 +9,6 @@ BACKBONES ?= starter,scratch
 FREEZE ?= all,all-1
 SWEEP_OPTIONS ?=
 
-# A CPU that has bfloat16 computes in it here, in about two thirds of the time; PRECISION=float32 turns that off.
-PRECISION ?= $(if $(shell grep -m1 -E -o 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null),bfloat16,auto)
-
 # The GPU build where a driver answers, the CPU build elsewhere: same pins otherwise.
 LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),gpu,bench)
 
@@ -20,8 +17,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),gpu,bench)
 .PHONY: bench install dev test test-slow check format benchmark reference lock clean
 
 bench: install
-	@$(BIN)/backbench sweep --dataset "$(DATASET)" --backbones "$(BACKBONES)" --freeze "$(FREEZE)" --precision $(PRECISION) \
-		$(SWEEP_OPTIONS)
+	@$(BIN)/backbench sweep --dataset "$(DATASET)" --backbones "$(BACKBONES)" --freeze "$(FREEZE)" $(SWEEP_OPTIONS)
 
 install: $(VENV)/.$(LOCK)
 
@@ -65,14 +61,20 @@ format: dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Each writes its JSON beside itself; nothing else may run meanwhile. About an hour in all on 2 cores.
 benchmark: install
-	$(BIN)/python benchmarks/frozen_cell.py $(BENCHMARK_OPTIONS)
+	$(BIN)/python benchmarks/engines.py --dataset "$(DATASET)"
+	$(BIN)/python benchmarks/frozen_cell.py --dataset "$(DATASET)" --backbone starter --out benchmarks/frozen_cell.json
+	$(BIN)/python benchmarks/frozen_cell.py --dataset "$(DATASET)" --backbone starter --engine openvino --out benchmarks/frozen_cell_openvino.json
+	$(BIN)/python benchmarks/freeze_depth.py --dataset "$(DATASET)"
+	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/report_speed.py
 
 # The committed runs: GROCERY names the folder of photos; without it only digits is done. The photos stay out of the page.
 KEPT := leaderboard.html table.csv table.parquet plots
 ON_PHOTOS := $(BIN)/backbench sweep --dataset $(GROCERY) --image-size 160 --no-images --out build/reference/grocery
 reference: install
-	$(BIN)/backbench sweep --backbones starter,scratch --precision $(PRECISION) --fresh --out build/reference/digits
+	$(BIN)/backbench sweep --backbones starter,scratch --fresh --out build/reference/digits
 	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2 --weights none --fresh)
 	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2$(,)MobileNet$(,)scratch --freeze all$(,)all-1)
 	$(if $(GROCERY),$(ON_PHOTOS) --backbones Xception --freeze all)

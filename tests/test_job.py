@@ -100,7 +100,17 @@ def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretr
     planned = plan(replace(pretrained, freeze=DEPTHS))
     assert [cell.cell_id for cell in found.values()] == [cell.cell_id for cell in planned]
     assert isinstance(ran[-1], Summary)
-    phases = {"building", "frozen pass", "augmented views", "probe", "fine-tuning", "evaluation", "timing", "memory"}
+    phases = {
+        "building",
+        "engine",
+        "frozen pass",
+        "augmented views",
+        "probe",
+        "fine-tuning",
+        "evaluation",
+        "timing",
+        "memory",
+    }
     assert ran[-1].seconds.keys() == phases
 
 
@@ -363,3 +373,42 @@ def test_nothing_is_left_on_the_disk_but_features(ran: list[Event], pretrained: 
     left = {path.parent.name for path in pretrained.cache.rglob("*") if path.is_file()}
     assert "activations" not in left
     assert "features" in left
+
+
+@pytest.fixture(scope="module")
+def by_openvino(pretrained: Job) -> dict[str, list[Event]]:
+    """The same job without augmentation, by engine."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    job = replace(pretrained, augment=None, freeze=("all", "all-1"))
+    return {engine: run(replace(job, engine=engine)) for engine in ("keras", "openvino")}
+
+
+def test_openvino_in_float32_gives_the_cells_that_keras_gives(by_openvino: dict[str, list[Event]]) -> None:
+    ours, theirs = cells(by_openvino["openvino"]), cells(by_openvino["keras"])
+    for freeze in ("all", "all-1"):
+        assert (ours[freeze].row["engine"], theirs[freeze].row["engine"]) == ("openvino", "keras")
+        assert ours[freeze].cell_id != theirs[freeze].cell_id
+        assert ours[freeze].reason == theirs[freeze].reason
+        found, expected = (predictions(by_openvino[name], freeze)["test_probs"] for name in ("openvino", "keras"))
+        # float32 sums in another order move single activations across a rounding border of float16
+        assert np.abs(found - expected).max() < (1e-3 if freeze == "all" else 2e-2)
+        assert np.median(np.abs(found - expected)) < 1e-4
+    assert ours["all"].trace["engine"]["checks"]["difference_from_keras"] <= 2**-11
+
+
+def test_an_engine_that_is_unfit_is_named_in_the_cell(pretrained: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backbench.engines import UnfitError, openvino_engine
+
+    def unfit(*_: Any, **__: Any) -> Any:
+        raise UnfitError("bfloat16 changes too much")
+
+    monkeypatch.setattr(openvino_engine, "fitted", unfit)
+    job = replace(pretrained, augment=None, freeze=("all", "all-1"), engine="openvino", precision="bfloat16")
+    with graph.computing_in("float32"):  # Keras as the tests after this one expect it
+        found = cells(run(job))
+    said = "bfloat16 changes too much: keras in float32 ran the frozen part"
+    assert found["all"].reason == said
+    assert said in found["all-1"].reason
+    assert (found["all"].row["engine"], found["all"].row["precision"]) == ("keras", "float32")
+    assert (found["all-1"].row["engine"], found["all-1"].row["precision"]) == ("keras", "bfloat16"), "it trains in it"
+    assert found["all"].identity["engine"] == "openvino", "what was asked for is what identifies a cell"

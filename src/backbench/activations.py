@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -18,10 +19,9 @@ from numpy.typing import NDArray
 
 from backbench import cache as caching
 from backbench.augment import view
-from backbench.engines import keras_engine
+from backbench.engines import BATCH, Engine, Forward, Inputs, Ran, engine_for
 
-# Only speed depends on it, not results: a frozen network treats each image alone.
-INFERENCE_BATCH = 32
+KERAS = engine_for("keras", precision="float32")
 
 # Activations are kept as float16 times a power of two, chosen so that the largest of the first batch comes to about
 # this: 256 times as much still fits, and what is 2^-22 of it still has a few bits.
@@ -40,22 +40,34 @@ class Frozen:
     """A frozen part as it is run: features in float32, and tensors inside it in float16, divided by `scales`.
 
     `model` is what `graph.frozen_part` gives, with or without features (`pooled`). The network itself divides and
-    rounds: that is much quicker than NumPy's rounding to float16, and only half the bytes leave the device.
+    rounds: that is much quicker than NumPy's rounding to float16, and only half the bytes leave the device. `ran` says
+    what ran it, once something has, and `ready_seconds` how long it took to make that ready.
     """
 
-    def __init__(self, model: keras.Model, *, pooled: bool = True) -> None:
+    def __init__(self, model: keras.Model, *, pooled: bool = True, engine: Engine = KERAS) -> None:
         own = model.outputs[: int(pooled)]
         tensors = model.outputs[int(pooled) :]
         self.width = int(own[0].shape[-1]) if pooled else 0
         self.model = _rounding(model, own, tensors) if tensors else model
         self.tensors = len(tensors)
         self.scales: tuple[float, ...] = ()
+        self.ran: Ran | None = None
+        self.ready_seconds = 0.0
+        self._engine = engine
+        self._run: Forward | None = None
 
-    def settle(self, images: NDArray[np.uint8]) -> None:
-        """Find the scales from the first images, unless that is done."""
-        if self.tensors and not self.scales:
-            ((*_, largest),) = keras_engine.forward(self.model, [[images, np.ones((len(images), self.tensors))]])
+    def settle(self, images: NDArray[np.uint8]) -> Forward:
+        """Make the engine ready and find the scales, from the first images or a sample; what was settled stays."""
+        if self._run is not None:
+            return self._run
+        inputs: Inputs = [images, np.ones((len(images), self.tensors), np.float32)] if self.tensors else [images]
+        began = time.perf_counter()
+        self._run, self.ran = self._engine(self.model, inputs)
+        self.ready_seconds = time.perf_counter() - began
+        if self.tensors:
+            ((*_, largest),) = self._run([inputs])
             self.scales = tuple(scale_for(value) for value in largest.max(axis=0))
+        return self._run
 
     def forward(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[Any]]]:
         """Features [b, d] where there are any and tensors [b, ...] of each batch of raw images.
@@ -63,16 +75,16 @@ class Frozen:
         Raises FloatingPointError for tensors that hold NaN or do not fit float16.
         """
         batches = iter(images)
-        if not self.tensors:
-            yield from keras_engine.forward(self.model, batches)
-            return
         first = next(batches, None)
         if first is None:
             return
-        self.settle(first)
+        run = self.settle(first)
         batches = chain([first], batches)
-        scales = np.array([self.scales])
-        for outputs in keras_engine.forward(self.model, ([b, np.repeat(scales, len(b), axis=0)] for b in batches)):
+        if not self.tensors:
+            yield from run(batches)
+            return
+        scales = np.array([self.scales], np.float32)
+        for outputs in run([b, np.repeat(scales, len(b), axis=0)] for b in batches):
             for tensor in outputs[-1 - self.tensors : -1]:
                 if not _finite(tensor):
                     raise FloatingPointError("activations hold NaN, or values too large to be kept as float16")
@@ -155,7 +167,13 @@ def _nameless(folder: Path, size: int) -> IO[bytes]:
     return file
 
 
-def batches(pixels: NDArray[np.uint8], rows: Rows, *, size: int = INFERENCE_BATCH) -> Iterator[NDArray[np.uint8]]:
+def sample(pixels: NDArray[np.uint8], rows: Rows) -> NDArray[np.uint8]:
+    """A batch of images from all over the dataset, by which an engine is checked and scales are chosen."""
+    chosen: NDArray[np.uint8] = pixels[rows[np.linspace(0, len(rows) - 1, min(len(rows), BATCH)).astype(int)]]
+    return chosen
+
+
+def batches(pixels: NDArray[np.uint8], rows: Rows, *, size: int = BATCH) -> Iterator[NDArray[np.uint8]]:
     """The rows of the memory-mapped pixels in order, as arrays of at most `size` images."""
     for start in range(0, len(rows), size):
         yield pixels[rows[start : start + size]]
@@ -171,25 +189,32 @@ def frozen_pass(
     kept: Sequence[Kept] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], float]:
-    """Features [n, d] of the images `pixels[rows]`, memory-mapped, computed once per key, and the seconds that took.
+    """Features [n, d] of the images `pixels[rows]`, memory-mapped, computed once per key, and the seconds that took
+    without making the engine ready.
 
     The tensors of the frozen part are those of the boundaries to be `kept`, in order.
     `key` names everything that could change a value: pixels, weights, preprocessing, engine, versions. Features in the
-    cache are used only when their file is whole. Raises OSError when the cache cannot be written.
+    cache are used only when their file is whole; `frozen.ran` is then what ran when they were computed. Raises OSError
+    when the cache cannot be written.
     """
     path = cache / "features" / f"{caching.digest_of(key)}.npy"
     note = path.with_suffix(".json")
-    recalled = _recall(path, note, (len(rows), frozen.width))
-    if recalled is not None and not kept:
-        return recalled
+    recalled = None if kept else _recall(path, note, (len(rows), frozen.width))
+    if recalled is not None:
+        features, seconds, frozen.ran = recalled
+        return features, seconds
     began = time.perf_counter()
+    frozen.settle(sample(pixels, rows))
+    began += frozen.ready_seconds
     with caching.whole_file(path) as temporary:
         features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(rows), frozen.width))
         _run(frozen, batches(pixels, rows), features, kept, first=0, progress=progress)
         features.flush()
         digest = caching.sha256_file(temporary)
     seconds = time.perf_counter() - began
-    caching.write_json(note, {"sha256": digest, "seconds": seconds, "key": dict(key)})
+    if frozen.ran and not (frozen.ran.engine == "keras" and frozen.ran.reason):  # falling back may have a passing cause
+        recorded = {"sha256": digest, "seconds": seconds, "ran": asdict(frozen.ran), "key": dict(key)}
+        caching.write_json(note, recorded)
     return np.load(path, mmap_mode="r", allow_pickle=False), seconds
 
 
@@ -213,7 +238,7 @@ def augmented_pass(
     """
     items = np.tile(train, views - 1)
     numbers = np.repeat(np.arange(1, views), len(train))
-    pieces = (slice(start, start + INFERENCE_BATCH) for start in range(0, len(items), INFERENCE_BATCH))
+    pieces = (slice(start, start + BATCH) for start in range(0, len(items), BATCH))
     shape = (len(rows) + len(items), features.shape[1])
     found: NDArray[np.float32] = np.memmap(_nameless(folder, 4 * shape[0] * shape[1]), np.float32, "r+", shape=shape)
     found[: len(rows)] = features
@@ -254,12 +279,12 @@ def _run(
             future.result()
 
 
-def _recall(path: Path, note: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float32], float] | None:
-    """Features in the cache and the seconds they took, or None unless both files are whole."""
+def _recall(path: Path, note: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float32], float, Ran] | None:
+    """Features in the cache, the seconds they took and what ran, or None unless both files are whole."""
     try:
         kept = np.load(path, mmap_mode="r", allow_pickle=False)
         recorded = json.loads(note.read_text(encoding="utf-8"))
         whole = kept.shape == shape and kept.dtype == np.float32 and recorded["sha256"] == caching.sha256_file(path)
-        return (kept, float(recorded["seconds"])) if whole else None
+        return (kept, float(recorded["seconds"]), Ran(**recorded["ran"])) if whole else None
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None

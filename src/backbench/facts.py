@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,11 @@ def device() -> str:
     return hardware.cpu()
 
 
-def environment() -> dict[str, str]:
+def environment(engine: str = "keras") -> dict[str, str]:
     """Versions of what computes, and on what."""
     framework = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}.get(keras.backend.backend())
-    versions = {name: importlib.metadata.version(name) for name in ("keras", framework, "numpy") if name}
+    used = ("keras", framework, "numpy", engine)
+    versions = {name: importlib.metadata.version(name) for name in used if name and find_spec(name)}
     return versions | {"backend": keras.backend.backend(), "device": device()}
 
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from backbench import metrics
-from backbench.activations import INFERENCE_BATCH
-from backbench.engines import keras_engine
+from backbench.engines import BATCH, keras_engine
 from backbench.inputs import Arrays, Items, Source
 
 # Of fine-tuning; the first leads, the others race against it. What starts at random needs larger steps.
@@ -220,7 +219,7 @@ def _variables(model: keras.Model) -> list[Any]:
 
 def predict(model: keras.Model, source: Source, items: Items) -> NDArray[np.float32]:
     """Class probabilities [n, C] of items in inference mode, without augmentation."""
-    parts = (source.clean(items[start : start + INFERENCE_BATCH]) for start in range(0, len(items), INFERENCE_BATCH))
+    parts = (source.clean(items[start : start + BATCH]) for start in range(0, len(items), BATCH))
     logits = np.concatenate([output for (output,) in keras_engine.forward(model, parts)])
     probabilities: NDArray[np.float32] = softmax(logits, axis=1).astype(np.float32)
     return probabilities

@@ -24,6 +24,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def has_bfloat16() -> bool:
+    """Whether the CPU computes in bfloat16 (AVX512-BF16 or AMX), where the system tells."""
+    listing = Path("/proc/cpuinfo")
+    if not listing.exists():
+        return False
+    flags = next((line for line in listing.read_text().splitlines() if line.startswith("flags")), "")
+    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+
+
 def memory_gib() -> float | None:
     """Physical memory in GiB, where the system tells."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:

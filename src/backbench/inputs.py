@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.activations import INFERENCE_BATCH, Frozen, Kept
+from backbench.activations import Frozen, Kept
 from backbench.augment import light, view
+from backbench.engines import BATCH
 
 Items = NDArray[np.int64]
 Arrays = list[NDArray[Any]]
@@ -93,5 +94,5 @@ class FromPrefix:
         return self._through(self.pixels[self.rows[items]])
 
     def _through(self, images: NDArray[np.uint8]) -> Arrays:
-        parts = (images[start : start + INFERENCE_BATCH] for start in range(0, len(images), INFERENCE_BATCH))
+        parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
         return [np.concatenate(pieces) for pieces in zip(*self.prefix.forward(parts), strict=True)]

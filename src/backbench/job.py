@@ -13,18 +13,19 @@ import keras
 import numpy as np
 
 from backbench import cost, finetune, tails, trained_weights
-from backbench.activations import INFERENCE_BATCH, Frozen
+from backbench.activations import sample
 from backbench.backbones import graph, scratch, stages
 from backbench.backbones.graph import plain_keras
 from backbench.cells import Plan, augment_of, plan
 from backbench.clock import Clock, Emit
+from backbench.engines import Ran
 from backbench.facts import environment, failed, finished
 from backbench.inputs import FromKept, FromPixels, FromPrefix, Source
-from backbench.network import Network, pass_through, views_of
+from backbench.network import Network, frozen_up_to, pass_through, views_of
 from backbench.probe import Head
 from backbench.records import SPLITS, Backbone, Job, Note, Summary
 
-SHARED = ("building", "frozen pass", "augmented views")
+SHARED = ("building", "engine", "frozen pass", "augmented views")
 COST = ("timing", "memory")
 
 
@@ -46,7 +47,7 @@ def run(job: Job, emit: Emit) -> None:
     else:
         for seed in dict.fromkeys(cell.seed for cell in wanted):
             _backbone_cells(job, job.backbone, [cell for cell in wanted if cell.seed == seed], clock)
-    emit(Summary(job.label, dict(clock.seconds), environment()))
+    emit(Summary(job.label, dict(clock.seconds), environment(job.engine)))
 
 
 def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> None:
@@ -79,12 +80,16 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
                 head, data = network.path.head, job.dataset
                 found = {name: head(network.features, data.indices(name)) for name in SPLITS}
                 row = columns | {
+                    "engine": network.ran.engine,
+                    "precision": network.ran.precision,
                     "trainable_params": head.weights.size + head.bias.size,
                     "fit_seconds": network.probe_seconds,
                     "wall_seconds": shared + network.probe_seconds + time.perf_counter() - began,
                 }
                 random = None if job.pretrained else _keep(job, cell, network.base, clock, head=head)
-                clock.emit(finished(job, cell, found, row=row, trace={"probe": probed}, head=head, model=random))
+                trace = {"probe": probed, "engine": asdict(network.ran)}
+                said = _instead(network.ran)
+                clock.emit(finished(job, cell, found, row=row, trace=trace, reason=said, head=head, model=random))
             else:
                 _fine_tuned(job, network, cell, columns, shared, clock)
         except FloatingPointError as error:
@@ -100,9 +105,8 @@ def _source(job: Job, network: Network, cell: Plan) -> tuple[Source, Sequence[fl
     if cell.frozen in network.kept:
         kept = network.kept[cell.frozen]
         return FromKept(kept), kept.scales
-    tensors = network.boundaries[cell.frozen].tensors
-    prefix = Frozen(graph.frozen_part(network.base, network.backbone, tensors, pooled=False), pooled=False)
-    prefix.settle(pixels[data.rows[:INFERENCE_BATCH]])
+    prefix = frozen_up_to(job, network.backbone, network.body, [cell.frozen], seed=cell.seed, pooled=False)
+    prefix.settle(sample(pixels, data.rows))
     return FromPrefix(prefix, pixels, data.rows, views=views_of(job), flips=data.flips), prefix.scales
 
 
@@ -141,7 +145,9 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
         kept = _keep(job, cell, network.base, clock, after=after, head=head)
     finally:
         finetune.restore(network.base, network.state)
+    ran = source.prefix.ran if isinstance(source, FromPrefix) else network.ran if cell.frozen else None
     row = columns | {
+        "engine": ran.engine if ran else "keras",
         "trainable_params": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
         "fit_seconds": fit_seconds,
         "wall_seconds": shared + clock.spent("fine-tuning", "evaluation") - before,
@@ -152,13 +158,19 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
         "start_strength": path.steps[path.gentle(len(data.indices("val")))].strength if job.pretrained else None,
         "probe_score": path.steps[path.chosen].score,
         "inputs": type(source).__name__,
+        "engine": asdict(ran) if ran else None,
     }
-    reasons = []
+    reasons = [said] if ran and (said := _instead(ran)) else []
     if trained.best.score <= path.steps[path.chosen].score:
         reasons.append("no learning rate beat the frozen probe on val")
     if isinstance(source, FromPrefix):
         reasons.append("the boundary's activations did not fit the disk budget and were computed anew for every batch")
     clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(reasons), model=kept))
+
+
+def _instead(ran: Ran) -> str:
+    """What ran the frozen part in place of the engine that was asked for, and why."""
+    return f"{ran.reason}: {ran.engine} in {ran.precision} ran the frozen part" if ran.reason else ""
 
 
 def _keep(
@@ -233,6 +245,7 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
             with clock.phase("evaluation"):
                 found = {name: finetune.predict(model, source, data.indices(name)) for name in SPLITS}
             row = columns | {
+                "engine": "keras",
                 "trainable_params": model.count_params(),
                 "fit_seconds": fit_seconds,
                 "wall_seconds": clock.spent(*own) - before + clock.spent(*COST) / len(wanted),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench import finetune, tails
-from backbench.activations import Frozen, Kept, augmented_pass, frozen_pass
+from backbench.activations import Frozen, Kept, augmented_pass, frozen_pass, sample
 from backbench.backbones import graph, stages
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import Plan, augment_of
 from backbench.clock import Clock
+from backbench.engines import Ran, engine_for
 from backbench.facts import device, environment
 from backbench.probe import ProbePath, fit_path
 from backbench.records import PROTOCOL_VERSION, Backbone, Job
@@ -27,16 +29,21 @@ SHARE_OF_DISK = 0.8
 
 @dataclass(frozen=True)
 class Network:
-    """What the cells of a job share. `kept` lacks the boundaries for which the disk has no room."""
+    """What the cells of a job share. `kept` lacks the boundaries for which the disk has no room.
+
+    `body` is what the frozen pass ran: `base`, or the same network in the precision that the engine wants.
+    """
 
     backbone: Backbone
     base: keras.Model
+    body: keras.Model
     state: list[NDArray[Any]]
     boundaries: dict[int, stages.Boundary]  # by the number of frozen stages
     kept: dict[int, Kept]
     features: NDArray[np.float32]
     path: ProbePath
     start: tails.Start
+    ran: Ran
     pass_seconds: float
     probe_seconds: float
 
@@ -56,18 +63,22 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
         strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
         boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
         kept = room_for(job, boundaries)
-        tensors = [tensor for depth in kept for tensor in boundaries[depth].tensors]
-        frozen = Frozen(graph.frozen_part(base, backbone, tensors))
+        body = base if job.engine == "keras" else _in_float32(job, backbone, base)
+        frozen = frozen_up_to(job, backbone, body, list(kept), seed=wanted[0].seed)
     before = clock.spent("frozen pass")
     with clock.phase("frozen pass") as report:
-        key = _features_key(job, backbone, wanted[0])
+        key = _features_key(job, backbone, wanted[0], kept)
         features, passed = frozen_pass(
             frozen, pixels, data.rows, key=key, cache=job.cache, kept=list(kept.values()), progress=report
         )
     clock.seconds["frozen pass"] = before + passed  # what it took, should the cache have had it
+    clock.seconds["engine"] = clock.spent("engine") + frozen.ready_seconds
     train, views = data.indices("train"), views_of(job)
     probed, labels, rows = features, data.labels, train
     if views > 1:
+        frozen.settle(
+            sample(pixels, data.rows)
+        )  # by what decided for the images themselves, should the cache have had them
         with clock.phase("augmented views") as report:
             probed = augmented_pass(
                 frozen,
@@ -102,15 +113,46 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
     return Network(
         backbone,
         base,
+        body,
         finetune.state_of(base),
         boundaries,
         kept,
         features,
         path,
         start,
+        frozen.ran or Ran(job.engine, job.precision),
         passed,
         clock.spent("probe") - before,
     )
+
+
+def frozen_up_to(
+    job: Job, backbone: Backbone, body: keras.Model, depths: Sequence[int], *, seed: int, pooled: bool = True
+) -> Frozen:
+    """The frozen part of `body` with its boundaries at these depths, to be run by the job's engine.
+
+    Converted networks with random weights are not kept: nobody else has the same.
+    """
+    precision = job.precision if job.engine == "keras" else "float32"
+    with graph.computing_in(precision):
+        strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
+        tensors = [tensor for found in stages.boundaries(body, strides) for tensor in found.tensors]
+        model = graph.frozen_part(body, backbone, tensors, pooled=pooled)
+    outputs = {"strides": strides, "pooled": pooled, "protocol": PROTOCOL_VERSION}
+    key = {"network": _network_key(job, backbone, seed), **outputs}
+    folder = job.cache / "converted" if job.weights else None
+    return Frozen(model, pooled=pooled, engine=engine_for(job.engine, precision=job.precision, folder=folder, key=key))
+
+
+def _in_float32(job: Job, backbone: Backbone, base: keras.Model) -> keras.Model:
+    """What an engine of its own starts from: it does its rounding itself."""
+    if job.precision == "float32":
+        return base
+    with graph.computing_in("float32"):
+        body = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
+    if job.weights is None:
+        body.set_weights(base.get_weights())
+    return body
 
 
 def room_for(job: Job, boundaries: dict[int, stages.Boundary]) -> dict[int, Kept]:
@@ -134,20 +176,31 @@ def views_of(job: Job) -> int:
     return job.views if augment_of(job, 1) != "none" else 1
 
 
-def _features_key(job: Job, backbone: Backbone, cell: Plan) -> dict[str, Any]:
-    """Everything that could change a feature; the pixels' file is itself named by what is in it."""
+def _network_key(job: Job, backbone: Backbone, seed: int) -> dict[str, Any]:
+    """Everything that makes a network what it is."""
+    return {
+        "backbone": backbone.name,
+        "weights": job.weights.digest if job.weights else f"random {seed}",
+        "preprocessing": backbone.preprocessing,
+        "image_size": job.image_size,
+    }
+
+
+def _features_key(job: Job, backbone: Backbone, cell: Plan, kept: Collection[int]) -> dict[str, Any]:
+    """Everything that could change a feature; the pixels' file is itself named by what is in it.
+
+    An engine that fuses operations rounds differently where it also has to give what is between them.
+    """
     return {
         "protocol": PROTOCOL_VERSION,
         "pixels": job.pixels.path.stem if job.pixels else None,
         "rows": hashlib.sha256(job.dataset.rows.tobytes()).hexdigest(),
-        "backbone": backbone.name,
-        "weights": job.weights.digest if job.weights else f"random {cell.seed}",
-        "preprocessing": backbone.preprocessing,
+        **_network_key(job, backbone, cell.seed),
         "pooling": "average",
-        "image_size": job.image_size,
         "engine": job.engine,
+        "kept": list(kept) if job.engine != "keras" else None,
         "precision": job.precision,
         "backend": job.backend,
         "device": device(),
-        "versions": environment(),
+        "versions": environment(job.engine),
     }

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from backbench import datasets, pixels, splits
+from backbench import datasets, hardware, pixels, splits
 from backbench.backbones import keras_cache, parse_backbones
+from backbench.backbones.stage_table import stages_of
 from backbench.cells import parse_freeze
 from backbench.errors import RequestError, UnavailableError
 from backbench.records import Dataset, Job, Listing, Pixels, Request
@@ -22,11 +23,14 @@ from backbench.records import Dataset, Job, Listing, Pixels, Request
 BACKENDS = ("tensorflow", "jax", "torch")
 
 # What can be asked for; the command line offers the same.
-ENGINES = ("auto", "keras")
+ENGINES = ("auto", "keras", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16")
 EXECUTORS = ("local",)
 AUGMENTS = (None, "light", "none")
 KEPT_MODELS = (None, "best", "all", "none")
+
+# Operations that a network must have to do on all images before it pays to convert it, which takes some seconds.
+WORTH_CONVERTING = 5e11
 
 # Most epochs of gradient training: of pretrained networks, which start at the probe, and of what starts at random.
 EPOCHS, EPOCHS_FROM_SCRATCH = 10, 25
@@ -144,19 +148,54 @@ def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], ca
             )
 
 
-def resolve(request: Request, earlier: dict[str, Any]) -> dict[str, str]:
+def resolve(request: Request, earlier: dict[str, Any], dataset: Dataset | None = None) -> dict[str, str]:
     """Engine, precision, backend and what is kept, in place of `auto`, as an earlier run of the same folder had them.
 
-    Raises RequestError for a backend that is unknown or not installed.
+    A first run with `auto` is computed in bfloat16 by OpenVINO where the CPU can and the `dataset` is large enough; one
+    is as quick as it is because of the other. Raises RequestError for an engine or a backend that is not installed.
     """
     kept = earlier.get("resolved", {})
     backend = _backend()
+    engine, precision = request.engine, request.precision
+    if engine == "auto":
+        engine = kept.get("engine", "")
+    if precision == "auto":
+        precision = kept.get("precision", "")
+    if not engine:
+        quick = precision in ("", "bfloat16") and dataset is not None and _openvino_pays(request, dataset, backend)
+        engine = "openvino" if quick else "keras"
+    if not precision:
+        precision = "bfloat16" if engine == "openvino" and hardware.has_bfloat16() else "float32"
+    if request.engine == "openvino":
+        _require_openvino(backend, "--engine openvino", "use --engine keras")
+    elif engine == "openvino" and dataset is not None:  # after the comparison with what the folder holds
+        _require_openvino(backend, "this folder's engine, OpenVINO,", "choose another folder with --out")
     return {
-        "engine": kept.get("engine", "keras") if request.engine == "auto" else request.engine,
-        "precision": kept.get("precision", "float32") if request.precision == "auto" else request.precision,
+        "engine": engine,
+        "precision": precision,
         "backend": backend,
         "keep_models": request.keep_models or kept.get("keep_models", "best"),
     }
+
+
+def _openvino_pays(request: Request, dataset: Dataset, backend: str) -> bool:
+    """Whether converting the backbones takes less time than OpenVINO saves; without bfloat16 it saves too little."""
+    there = backend == "tensorflow" and importlib.util.find_spec("openvino") is not None
+    if not there or not hardware.has_bfloat16() or hardware.gpu():
+        return False
+    backbones = [backbone for backbone in parse_backbones(request.backbones) if backbone]
+    work = 0.0
+    for backbone in backbones:
+        shrunk = _image_size(request, dataset.image_size, backbone.native_size) / backbone.native_size
+        work += len(dataset.ids) * shrunk**2 * sum(stage.flops for stage in stages_of(backbone.name))
+    return work >= WORTH_CONVERTING * max(1, len(backbones))
+
+
+def _require_openvino(backend: str, what: str, instead: str) -> None:
+    if importlib.util.find_spec("openvino") is None:
+        raise RequestError(f"{what} is not installed: pip install 'backbench[openvino]', or {instead}")
+    if backend != "tensorflow":
+        raise RequestError(f"{what} reads networks from TensorFlow, not from {backend}: {instead}")
 
 
 def with_pixels(job: Job, listing: Listing, *, progress: Progress) -> Job:

@@ -15,7 +15,19 @@ from typing import Any
 from backbench import hardware
 from backbench.records import PROTOCOL_VERSION, SPLITS, Dataset, Request
 
-PACKAGES = ("backbench", "keras", "tensorflow", "jax", "torch", "numpy", "scipy", "pandas", "scikit-learn", "pillow")
+PACKAGES = (
+    "backbench",
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "openvino",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "pillow",
+)
 
 
 def record(

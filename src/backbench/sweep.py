@@ -74,6 +74,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
         listing = planning.listing_for(request, progress=bar.step)
         dataset, pixels = planning.dataset_for(request, listing, cache=cache, progress=bar.step)
     preconditions.same_dataset(directory, earlier, dataset)
+    resolved = planning.resolve(request, earlier, dataset)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
     record = provenance.record(request, dataset, resolved=resolved, earlier=earlier)
     outcome = Outcome(directory)

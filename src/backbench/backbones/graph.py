@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,19 @@ def plain_keras(precision: str = "float32") -> None:
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     keras.config.set_image_data_format("channels_last")
+
+
+@contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Plain Keras in this precision, and afterwards whatever was set before."""
+    before = keras.config.floatx(), keras.config.dtype_policy(), keras.config.image_data_format()
+    plain_keras(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+        keras.config.set_image_data_format(before[2])
 
 
 def build(backbone: Backbone, *, image_size: int, weights: Weights | None, cache: Path) -> keras.Model:

@@ -1,0 +1,196 @@
+"""OpenVINO, for CPUs: a network is converted once, and checked on the user's images before it is trusted."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from backbench import cache, hardware
+from backbench.engines import BATCH, Forward, Inputs, Ran, UnfitError, padded
+
+# Largest difference from Keras in float32, as a share of the largest value, by which a conversion counts as right.
+AGREES = 1e-3
+
+# Images of the sample that also go through Keras, when a network is converted.
+COMPARED = 4
+
+# Root mean square of what bfloat16 changes, as a share of how much the same value varies from image to image. On photos
+# 8 % changed a fiftieth of a probe's answers and not its accuracy, 15 % a thirtieth and cost a point of it.
+NOISE = 0.1
+
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+# Batches that are in work at once: while one is computed, the next one is made ready.
+AT_ONCE = 2
+
+TINY = float(np.finfo(np.float32).tiny)
+
+
+def fitted(
+    model: keras.Model, sample: Inputs, *, precision: str, folder: Path | None, key: Mapping[str, Any]
+) -> tuple[Forward, Ran]:
+    """A model ready to run in `precision`, after the checks: does it say what Keras says, and is bfloat16 near enough?
+
+    `sample` holds the model's inputs for up to BATCH of the user's images. All outputs are compared with Keras.
+    bfloat16 is judged by the first one, the features where there are any; float32 runs where it is too far off.
+    Converted networks are kept in `folder`. Raises UnfitError for whatever else goes wrong.
+    """
+    if find_spec("openvino") is None:
+        raise UnfitError("OpenVINO is not installed (pip install 'backbench[openvino]')")
+    if keras.backend.backend() != "tensorflow":
+        raise UnfitError(f"OpenVINO reads networks from TensorFlow, not from {keras.backend.backend()}")
+    if precision == "bfloat16" and not hardware.has_bfloat16():
+        raise UnfitError("this CPU does not compute in bfloat16")
+    try:
+        return _checked(model, *padded(sample, BATCH), precision=precision, folder=folder, key=key)
+    except UnfitError:
+        raise
+    except Exception as error:  # what a conversion may raise is not one family
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnfitError(f"OpenVINO could not run this network ({first})") from error
+
+
+def _checked(
+    model: keras.Model, sample: Inputs, count: int, *, precision: str, folder: Path | None, key: Mapping[str, Any]
+) -> tuple[Forward, Ran]:
+    import openvino
+
+    core = openvino.Core()
+    network = _recalled(core, folder, key)
+    if network is None:
+        network = _converted(model)
+        if folder:
+            with suppress(OSError, RuntimeError):  # it is only a cache, and the pass may still find room
+                _keep(network, _path(folder, key))
+    exact = _running(core, network, "float32")
+    found = next(exact([sample]))
+    few = [array[:COMPARED] for array in sample]
+    expected = keras.tree.flatten(model(few if len(few) > 1 else few[0], training=False))
+    difference = max(_difference(ours, np.asarray(theirs)) for ours, theirs in zip(found, expected, strict=True))
+    if not difference <= AGREES:
+        raise UnfitError(f"OpenVINO and Keras disagree on these images by {difference:.1e} of the largest value")
+    checks = {"difference_from_keras": difference}
+    if precision == "float32":
+        return exact, Ran("openvino", "float32", checks)
+    rounded = _running(core, network, precision)
+    checks["noise"] = _noise(next(rounded([sample]))[0][:count], found[0][:count])
+    if checks["noise"] <= NOISE:
+        return rounded, Ran("openvino", precision, checks)
+    reason = (
+        f"bfloat16 changes what the network says of these images too much ({checks['noise']:.0%} of how much they"
+        f" differ, {NOISE:.0%} allowed)"
+    )
+    return exact, Ran("openvino", "float32", checks, reason)
+
+
+def _running(core: Any, network: Any, precision: str) -> Forward:
+    # All cores on one batch: as quick as several streams, and a sample of one batch takes half the time.
+    hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(network, "CPU", hints)
+    return partial(forward, compiled, [compiled.create_infer_request() for _ in range(AT_ONCE)])
+
+
+def forward(compiled: Any, requests: Sequence[Any], batches: Iterable[Any]) -> Iterator[list[NDArray[Any]]]:
+    """Outputs of a compiled model, in the order of the batches, with as many in work as there are requests."""
+    free = deque(requests)
+    running: deque[tuple[Any, int, Inputs]] = deque()  # with their inputs, which must live as long
+
+    def finished() -> list[NDArray[Any]]:
+        request, count, _ = running[0]
+        request.wait()
+        outputs = [np.array(request.get_output_tensor(i).data[:count]) for i in range(len(compiled.outputs))]
+        running.popleft()
+        free.append(request)
+        return outputs
+
+    try:
+        for batch in batches:
+            inputs, count = padded(batch, BATCH)
+            if not free:
+                yield finished()
+            inputs = [
+                np.ascontiguousarray(array, own.get_element_type().to_dtype())
+                for array, own in zip(inputs, compiled.inputs, strict=True)
+            ]
+            running.append((free.popleft(), count, inputs))
+            running[-1][0].start_async(dict(enumerate(inputs)), share_inputs=True)
+        while running:
+            yield finished()
+    finally:
+        for request, *_ in running:
+            request.wait()
+
+
+def _converted(model: keras.Model) -> Any:
+    """The network as OpenVINO has it, for batches of BATCH."""
+    import openvino
+    import tensorflow as tf
+
+    def call(*given: Any) -> Any:
+        return model(list(given) if len(given) > 1 else given[0], training=False)
+
+    # Straight from a traced function, its weights read from memory: a SavedModel on the way costs many seconds.
+    inputs = [tf.TensorSpec((BATCH, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
+    return openvino.convert_model(tf.function(call, autograph=False).get_concrete_function(*inputs))
+
+
+def _keep(network: Any, path: Path) -> None:
+    """Two files and, last, a note with their digests, without which they do not count."""
+    import openvino
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as temporary:
+        draft = Path(temporary) / path.name
+        openvino.save_model(network, draft, compress_to_fp16=False)
+        digests = {suffix: cache.sha256_file(draft.with_suffix(suffix)) for suffix in (".bin", ".xml")}
+        for suffix in digests:
+            draft.with_suffix(suffix).replace(path.with_suffix(suffix))
+    cache.write_json(path.with_suffix(".json"), {"sha256": digests})
+
+
+def _recalled(core: Any, folder: Path | None, key: Mapping[str, Any]) -> Any | None:
+    """A network that was kept, if it is whole."""
+    if folder is None:
+        return None
+    path = _path(folder, key)
+    try:
+        digests = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
+        whole = all(cache.sha256_file(path.with_suffix(suffix)) == digests[suffix] for suffix in (".bin", ".xml"))
+        return core.read_model(path, path.with_suffix(".bin")) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        return None
+
+
+def _path(folder: Path, key: Mapping[str, Any]) -> Path:
+    versions = {name: version(name) for name in ("backbench", "openvino", "tensorflow", "keras")}
+    return folder / f"{cache.digest_of({**key, 'versions': versions})}.xml"
+
+
+def _difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """The largest one, as a share of the largest value; of the expected images [b, ...] only, of finite values only.
+
+    Values that do not fit float16 are no one's fault yet: their scale is found afterwards.
+    """
+    ours, theirs = found[: len(expected)].astype(np.float32), expected.astype(np.float32)
+    fits = np.isfinite(theirs) | np.isnan(theirs)
+    ours, theirs = ours[fits], theirs[fits]
+    return float(np.abs(ours - theirs).max(initial=0) / max(np.abs(theirs).max(initial=0), TINY))
+
+
+def _noise(rounded: NDArray[Any], exact: NDArray[Any]) -> float:
+    """Root mean square of what rounding changes [b, ...], in units of how much a value varies over the images."""
+    ours, theirs = rounded.astype(np.float32), exact.astype(np.float32)
+    changed, spread = np.square(ours - theirs).mean(), np.square(theirs - theirs.mean(axis=0)).mean()
+    return float(np.sqrt(changed / max(spread, TINY)))
