@@ -72,7 +72,7 @@ benchmark: install
 
 # The committed runs: GROCERY names the folder of photos; without it only digits is done. The photos stay out of the page.
 KEPT := leaderboard.html table.csv table.parquet plots
-ON_PHOTOS := $(BIN)/backbench sweep --dataset $(GROCERY) --image-size 160 --no-images --out build/reference/grocery
+ON_PHOTOS := $(BIN)/backbench sweep --dataset $(GROCERY) --image-size 160 --engine keras --precision float32 --no-images --out build/reference/grocery
 reference: install
 	$(BIN)/backbench sweep --backbones starter,scratch --fresh --out build/reference/digits
 	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2 --weights none --fresh)

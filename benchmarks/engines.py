@@ -54,7 +54,7 @@ def _backbone(name: str, pixels: Any, rows: Any, *, size: int, rounds: int) -> d
         if part.ran is None or part.ran.engine != engine:
             found[called]["unfit"] = part.ran.reason if part.ran else ""
             continue
-        found[called] |= dict(part.ran.checks)
+        found[called] |= {"ran_in": part.ran.precision, **part.ran.checks}
         frozen[called] = part
     taken: dict[str, list[float]] = {called: [] for called in frozen}
     for _ in range(rounds):

@@ -30,7 +30,7 @@ def _table(backend: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> pd
         out=directory / backend,
     )
     sweep.run(request, visible=False)
-    return read_table(directory / backend).set_index("freeze")
+    return read_table(directory / backend).set_index("freeze").sort_index()
 
 
 @pytest.mark.slow
