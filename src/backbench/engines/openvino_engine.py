@@ -143,7 +143,14 @@ def _converted(model: keras.Model) -> Any:
 
     # Straight from a traced function, its weights read from memory: a SavedModel on the way costs many seconds.
     inputs = [tf.TensorSpec((BATCH, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
-    return openvino.convert_model(tf.function(call, autograph=False).get_concrete_function(*inputs))
+    traced = tf.function(call, autograph=False).get_concrete_function(*inputs)
+    network = openvino.convert_model(traced)
+    # An activation with a gradient of its own (swish) leaves an end behind, which would count as an output.
+    wanted = {tensor.name for tensor in traced.outputs}
+    for result in network.get_results():
+        if not wanted & result.output(0).get_names():
+            network.remove_result(result)
+    return network
 
 
 def _keep(network: Any, path: Path) -> None:
