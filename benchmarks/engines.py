@@ -51,8 +51,8 @@ def _backbone(name: str, pixels: Any, rows: Any, *, size: int, rounds: int) -> d
         next(part.forward(batches(pixels, rows)))
         called = f"{engine} {precision}"
         found[called] = {"seconds_until_ready": time.perf_counter() - began}
-        if part.ran is None or part.ran.engine != engine:
-            found[called]["unfit"] = part.ran.reason if part.ran else ""
+        if part.ran.engine != engine:
+            found[called]["unfit"] = part.ran.reason
             continue
         found[called] |= {"ran_in": part.ran.precision, **part.ran.checks}
         frozen[called] = part

@@ -13,13 +13,21 @@ from backbench import provenance
 from backbench.records import Dataset, Request
 
 
-def recorded(*, flips: bool = True, earlier: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+def recorded(
+    *,
+    flips: bool = True,
+    earlier: dict[str, Any] | None = None,
+    resolved: dict[str, str] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     dataset = Dataset(
         name="fruit", source="fruit", class_names=("a",), ids=("x",), labels=np.zeros(1, dtype=np.int64),
         split=np.array(["train"]), rows=np.zeros(1, dtype=np.int64), fingerprint="f", health={}, flips=flips,
         copies={"exact": ("x",), "near": ()},
     )  # fmt: skip
-    return provenance.record(Request(dataset="fruit", **options), dataset, resolved={}, earlier=earlier or {})
+    return provenance.record(
+        Request(dataset="fruit", **options), dataset, resolved=resolved or {}, earlier=earlier or {}
+    )
 
 
 def protocol(**options: Any) -> dict[str, str]:
@@ -85,6 +93,15 @@ def test_the_command_says_whether_images_are_shown() -> None:
     assert asked[None] == "backbench sweep --dataset digits --backbones starter,scratch --no-mirrors"
     assert asked[True] == asked[None] + " --images"
     assert asked[False] == asked[None] + " --no-images"
+
+
+def test_the_command_names_what_auto_came_to() -> None:
+    resolved = {"engine": "openvino", "precision": "bfloat16", "keep_models": "best"}
+    first = recorded(resolved=resolved)
+    expected = "backbench sweep --dataset fruit --backbones starter,scratch --engine openvino --precision bfloat16"
+    assert first["command"] == expected
+    assert (first["request"]["engine"], first["request"]["precision"]) == ("auto", "auto"), "what was typed stays"
+    assert recorded(resolved=resolved, earlier=first)["command"] == expected, "the same command is told once"
 
 
 def test_the_copies_in_test_are_recorded() -> None:

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tables
 
 from backbench import report, store
 from backbench.analysis import Recommendation, recommendation
 from backbench.columns import COLUMN_NAMES
-from backbench.report import live, notices, page, pictures, unfinished
+from backbench.report import board, live, notices, page, pictures, unfinished
 from backbench.report.drawing import ROLES
 from backbench.report.pictures import placement
 from backbench.report.stored import Stored
@@ -209,6 +210,19 @@ def test_badges_and_what_the_table_is_filtered_by() -> None:
     options = re.findall(r'<option value="([^"]*)"', form)
     assert options == ["", "a", "b", "f", "", "all", "all-1", "", "front", "tied", "family", "random"]
     assert "tied with best" in elements.words
+
+
+def test_who_is_ruled_out_as_the_best_is_not_called_tied_with_it() -> None:
+    # As the text has it: C does not lose to A itself (7 wins, 1 loss), but is out, since D beats it; D may be the best.
+    of = 300
+    hits = (np.r_[:207, 210:217], np.r_[:100], np.r_[:207, 217], np.r_[:207, 210:217, 218:221])
+    scores = {"A": (0.9, 0.7), "B": (0.8, 0.3), "C": (0.7, 0.6), "D": (0.6, 0.7)}
+    table = tables.frame(*(tables.cell(name, *own) for name, own in scores.items()))
+    answers = {f"{name}-all-imagenet-0": tables.right(own, of) for name, own in zip("ABCD", hits, strict=True)}
+    facts = recommendation(table, answers)
+    assert "C is ruled out as the best on test" in " ".join(facts.sentences).replace("\N{NO-BREAK SPACE}", " ")
+    worn = [{badge.kind for badge in row["badges"]} for row in board.rows(Stored(table), facts, [()] * 4)]
+    assert ["tied" in badges for badges in worn] == [False, False, False, True]
 
 
 def test_what_would_not_divide_the_table_is_no_filter(table: pd.DataFrame) -> None:

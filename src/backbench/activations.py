@@ -51,7 +51,7 @@ class Frozen:
         self.model = _rounding(model, own, tensors) if tensors else model
         self.tensors = len(tensors)
         self.scales: tuple[float, ...] = ()
-        self.ran: Ran | None = None
+        self.ran = Ran("", "")
         self.ready_seconds = 0.0
         self._engine = engine
         self._run: Forward | None = None
@@ -212,7 +212,7 @@ def frozen_pass(
         features.flush()
         digest = caching.sha256_file(temporary)
     seconds = time.perf_counter() - began
-    if frozen.ran and not (frozen.ran.engine == "keras" and frozen.ran.reason):  # falling back may have a passing cause
+    if not (frozen.ran.engine == "keras" and frozen.ran.reason):  # falling back may have a passing cause
         recorded = {"sha256": digest, "seconds": seconds, "ran": asdict(frozen.ran), "key": dict(key)}
         caching.write_json(note, recorded)
     return np.load(path, mmap_mode="r", allow_pickle=False), seconds

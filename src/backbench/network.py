@@ -65,20 +65,19 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
         kept = room_for(job, boundaries)
         body = base if job.engine == "keras" else _in_float32(job, backbone, base)
         frozen = frozen_up_to(job, backbone, body, list(kept), seed=wanted[0].seed)
+    train, views = data.indices("train"), views_of(job)
     before = clock.spent("frozen pass")
     with clock.phase("frozen pass") as report:
         key = _features_key(job, backbone, wanted[0], kept)
         features, passed = frozen_pass(
             frozen, pixels, data.rows, key=key, cache=job.cache, kept=list(kept.values()), progress=report
         )
+        if views > 1:  # by the same images, should the cache have had the features
+            frozen.settle(sample(pixels, data.rows))
     clock.seconds["frozen pass"] = before + passed  # what it took, should the cache have had it
     clock.seconds["engine"] = clock.spent("engine") + frozen.ready_seconds
-    train, views = data.indices("train"), views_of(job)
     probed, labels, rows = features, data.labels, train
     if views > 1:
-        frozen.settle(
-            sample(pixels, data.rows)
-        )  # by what decided for the images themselves, should the cache have had them
         with clock.phase("augmented views") as report:
             probed = augmented_pass(
                 frozen,
@@ -120,7 +119,7 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
         features,
         path,
         start,
-        frozen.ran or Ran(job.engine, job.precision),
+        frozen.ran,
         passed,
         clock.spent("probe") - before,
     )

@@ -7,7 +7,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,15 @@ def record(
     """The record of a run; commands and the start of an earlier run in the same folder are kept."""
     counts = {split: len(dataset.indices(split)) for split in SPLITS}
     asked = {option.name: getattr(request, option.name) for option in fields(Request)}
+    # What `auto` came to here may not be what it comes to elsewhere.
+    exact = replace(
+        request,
+        engine=resolved.get("engine", request.engine),
+        precision=resolved.get("precision", request.precision),
+    )
     return {
         # Every command that added to the table, each once, in order.
-        "command": "\n".join(dict.fromkeys([*earlier.get("command", "").splitlines(), command_of(request)])),
+        "command": "\n".join(dict.fromkeys([*earlier.get("command", "").splitlines(), command_of(exact)])),
         "request": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
         "resolved": dict(resolved),
         # Once private, images stay out of the page until somebody asks for them.

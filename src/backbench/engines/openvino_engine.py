@@ -89,8 +89,8 @@ def _checked(
     if checks["noise"] <= NOISE:
         return rounded, Ran("openvino", precision, checks)
     reason = (
-        f"bfloat16 changes what the network says of these images too much ({checks['noise']:.0%} of how much they"
-        f" differ, {NOISE:.0%} allowed)"
+        f"bfloat16 is too coarse for these images (its noise is {checks['noise']:.0%} of what differs between them,"
+        f" {NOISE:.0%} allowed)"
     )
     return exact, Ran("openvino", "float32", checks, reason)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis import Recommendation, numbers, pareto
+from backbench.analysis import Candidate, Recommendation, numbers, pareto
 from backbench.analysis.candidates import candidates
 from backbench.analysis.frames import depth_order
 from backbench.analysis.wording import frozen
@@ -137,13 +137,18 @@ def _badges(stored: Stored, facts: Recommendation) -> list[list[Badge]]:
     networks = shown.groupby("family")["backbone"].nunique()
     families = {family for family, amount in networks.items() if family and amount > 1}
 
+    def ruled_out(other: Candidate) -> bool:
+        """Where the first may be the best on test and this one may not."""
+        members = {member.cell_id for member in facts.possibly_best}
+        return found[0].cell_id in members and other.cell_id not in members
+
     def worn(i: int) -> Iterator[Badge]:
         row, other = shown.iloc[i], found[i]
         if i == 0:
             yield BEST
         if front.iloc[i]:
             yield FRONT
-        if i > 0 and other.test_acc is not None and facts.verdict_on(other) == "tied":
+        if i > 0 and other.test_acc is not None and facts.verdict_on(other) == "tied" and not ruled_out(other):
             yield TIED
         if row["family"] in families:
             families.remove(row["family"])
