@@ -151,8 +151,8 @@ def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], ca
 def resolve(request: Request, earlier: dict[str, Any], dataset: Dataset | None = None) -> dict[str, str]:
     """Engine, precision, backend and what is kept, in place of `auto`, as an earlier run of the same folder had them.
 
-    A first run with `auto` is computed in bfloat16 by OpenVINO where the CPU can and the `dataset` is large enough; one
-    is as quick as it is because of the other. Raises RequestError for an engine or a backend that is not installed.
+    A first run with `auto` is computed in bfloat16 by OpenVINO where the CPU can and the `dataset` is large enough:
+    either alone gains little. Raises RequestError for an engine or a backend that is not installed.
     """
     kept = earlier.get("resolved", {})
     backend = _backend()
