@@ -11,3 +11,7 @@ class RequestError(BackbenchError):
 
 class UnavailableError(BackbenchError):
     """One backbone cannot be measured here: its cells are `skipped` and the sweep goes on."""
+
+
+class StoppedError(BackbenchError):
+    """Work in the background was given up, because whoever wanted it is leaving."""

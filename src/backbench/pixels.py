@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from backbench.cache import digest_of, whole_file, write_json
-from backbench.errors import RequestError
+from backbench.errors import RequestError, StoppedError
 from backbench.hardware import cores
 from backbench.records import Listing, Pixels
 
@@ -30,6 +31,9 @@ from backbench.records import Listing, Pixels
 DECODER_VERSION = 1
 
 RESIZES = ("stretch", "crop")
+
+# Niceness of what is decoded in the background.
+BACKGROUND = 15
 
 _BATCH = 32  # images per task: one future per image would cost memory that grows with the dataset
 
@@ -51,12 +55,14 @@ def decode(
     resize: str,
     cache: Path,
     progress: Callable[[int, int], None] | None = None,
+    may_go_on: Callable[[], bool] | None = None,
 ) -> tuple[Pixels, dict[int, str]]:
     """Decode all images of a listing to `size` x `size` pixels, unless the cache has them.
 
     Returns the pixels, with one row per item, and the reason for each item (by index) that could not be decoded; its
     row is black. Memory stays bounded: rows are written to the mapped file as they are decoded.
-    Raises RequestError when the cache has no room for the file.
+    With `may_go_on` it is done in the background: at a lower priority, and asking before every few images.
+    Raises RequestError when the cache has no room for the file, StoppedError where `may_go_on` says no.
     """
     if resize not in RESIZES or size < 1:
         raise ValueError(f"resize must be one of {RESIZES} and size positive: got {resize!r}, {size}")
@@ -68,7 +74,7 @@ def decode(
     failures = _recall(pixels, sidecar, shape)
     if failures is None:
         with _room_for(pixels.path, shape) as temporary:
-            failures, lasting = _decode_into(temporary, listing, shape, resize, progress)
+            failures, lasting = _decode_into(temporary, listing, shape, resize, progress, may_go_on)
         if lasting:  # else the next run tries again
             write_json(sidecar, {"failures": {str(index): reason for index, reason in failures.items()}})
     elif progress:
@@ -142,6 +148,7 @@ def _decode_into(
     shape: tuple[int, int, int, int],
     resize: str,
     progress: Callable[[int, int], None] | None,
+    may_go_on: Callable[[], bool] | None,
 ) -> tuple[dict[int, str], bool]:
     """Fill the array at `path`; returns the failures, and whether all of them are the images' own and will stay.
 
@@ -153,6 +160,8 @@ def _decode_into(
     passing = threading.Event()
 
     def fill(start: int) -> dict[int, str]:
+        if may_go_on and not may_go_on():
+            raise StoppedError(f"decoding at {size} px was stopped")
         failed = {}
         for index in range(start, min(start + _BATCH, count)):
             try:
@@ -173,7 +182,7 @@ def _decode_into(
 
     failures: dict[int, str] = {}
     # Filters are shared by all threads, so they are set around the pool: warnings about odd files are not for users.
-    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores(), initializer=_step_back if may_go_on else None) as pool:
         warnings.simplefilter("ignore")
         for batch, failed in enumerate(pool.map(fill, range(0, count, _BATCH)), start=1):
             failures.update(failed)
@@ -181,6 +190,12 @@ def _decode_into(
                 progress(min(batch * _BATCH, count), count)
     rows.flush()
     return failures, not passing.is_set()
+
+
+def _step_back() -> None:
+    """Leave the processor to whoever else wants it; on Linux a priority is a thread's own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND)
 
 
 def why_unreadable(error: Exception) -> str:

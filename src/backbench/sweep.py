@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from backbench import datasets, planning, preconditions, provenance, report, store, thumbnails
+from backbench.ahead import Ahead
 from backbench.analysis.winners import trained, worth_keeping
 from backbench.cache import cache_root, digest_of, forget_leftovers
 from backbench.cells import Plan, empty_row, plan
@@ -91,7 +92,8 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
             jobs, listing, directory=directory, request=request, keep=resolved["keep_models"], outcome=outcome, bar=bar
         )
         try:
-            with closing(local.run(sweep.ready(), logs=directory / "logs", workers=request.workers)) as events:
+            jobs_run = local.run(sweep.ready(), logs=directory / "logs", workers=request.workers)
+            with closing(sweep.ahead), closing(jobs_run) as events:
                 for position, event in events:
                     sweep.take(position, event)
         finally:
@@ -138,6 +140,7 @@ class _Sweep:
         self.open = {_series(job) for job in jobs}
         wanted = {job.backbone.name: job.backbone for job in jobs if job.backbone and job.pretrained}
         self.supply = Supply(wanted.values(), cache=jobs[0].cache, mirrors=request.mirrors)
+        self.ahead = Ahead(listing)
 
     def ready(self) -> Iterator[tuple[int, Job]]:
         """Jobs with something left to do, as soon as their weights and pixels are at hand."""
@@ -170,6 +173,7 @@ class _Sweep:
                 continue
             self.jobs[position] = job
             self.bar.say(f"{job.label}: starting")
+            self.ahead.start(job, [later for later in self.jobs[position + 1 :] if self._wants_pixels(later)])
             yield position, job
 
     def take(self, position: int, event: Event | local.Broken) -> None:
@@ -177,7 +181,8 @@ class _Sweep:
         job = self.jobs[position]
         if isinstance(event, Progress):
             self.bar.phase(position, job.label, event.phase, event.done, event.total)
-            self.supply.quiet(event.phase in ("timing", "memory"))
+            for helper in (self.supply, self.ahead):
+                helper.quiet(event.phase in ("timing", "memory"))
         elif isinstance(event, Finished):
             self._store(event)
         elif isinstance(event, Note):
@@ -192,9 +197,21 @@ class _Sweep:
 
     def _decoded(self, job: Job) -> Job:
         began = time.perf_counter()
+        self.ahead.wait(self.bar.step)
         job = planning.with_pixels(job, self.listing, progress=self.bar.step)
         self.decode_seconds[job.image_size] = time.perf_counter() - began
         return job
+
+    def _wants_pixels(self, job: Job) -> bool:
+        """Whether a job will surely run: its weights are at hand and some of its cells are not."""
+        if job.backbone and job.pretrained:
+            if self.supply.waiting_for(job.backbone):
+                return False
+            try:
+                job = replace(job, weights=self.supply.get(job.backbone))
+            except UnavailableError:
+                return False
+        return any(not cell.impossible and cell.cell_id not in self.done for cell in plan(job))
 
     def _without_weights(self, position: int, job: Job, reason: str) -> None:
         """Cells that were measured while the weights could be had still count; the others are skipped."""
