@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,21 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A CPU with bfloat16, OpenVINO installed, no GPU and TensorFlow, but for what is said."""
 
     def set_up(
-        *, bfloat16: bool = True, openvino: bool = True, gpu: str | None = None, backend: str = "tensorflow"
+        *,
+        bfloat16: bool = True,
+        openvino: bool = True,
+        gpu: str | None = None,
+        capability: str | None = None,
+        used: str | None = None,
+        backend: str = "tensorflow",
     ) -> None:
         find = importlib.util.find_spec
         monkeypatch.setenv("KERAS_BACKEND", backend)
         monkeypatch.setattr(hardware, "has_bfloat16", lambda: bfloat16)
-        monkeypatch.setattr(hardware, "gpu", lambda: gpu)
+        driver = {"name": gpu, "compute_cap": capability}
+        monkeypatch.setattr(hardware, "_asked_of_driver", driver.get)
+        monkeypatch.setattr(hardware, "cpu", lambda: "a CPU")
+        monkeypatch.setattr(hardware, "used_by", lambda _: used)
         monkeypatch.setattr(
             importlib.util,
             "find_spec",
@@ -64,6 +74,18 @@ def test_openvino_in_bfloat16_where_it_pays(machine: Any) -> None:
 def test_keras_where_openvino_cannot_help(machine: Any, without: dict[str, Any]) -> None:
     machine(**without)
     assert chosen(VGG, items=10**6) == ("keras", "float32")
+
+
+def test_bfloat16_on_a_gpu_that_has_it_and_is_used(machine: Any) -> None:
+    machine(gpu="H100", capability="9.0", used="H100")
+    assert chosen(VGG) == ("keras", "bfloat16")
+    assert chosen(replace(VGG, precision="float32")) == ("keras", "float32")
+    machine(gpu="V100", capability="7.0", used="V100")
+    assert chosen(VGG) == ("keras", "float32")
+    machine(gpu="H100", capability="9.0", used="a CPU")
+    assert chosen(VGG) == ("keras", "float32"), "a backend without support for the GPU computes on the CPU"
+    machine(gpu="H100", capability="[N/A]", used="H100")
+    assert chosen(VGG) == ("keras", "float32")
 
 
 def test_what_is_asked_for_is_kept(machine: Any) -> None:

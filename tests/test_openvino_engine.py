@@ -16,7 +16,7 @@ from backbench import hardware
 from backbench.activations import Frozen, sample
 from backbench.backbones import BACKBONES, graph, stages
 from backbench.backbones.stage_table import stages_of
-from backbench.engines import BATCH, UnfitError, engine_for, keras_engine
+from backbench.engines import BATCH, UnfitError, checks, engine_for, keras_engine
 from backbench.records import Backbone
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
@@ -99,16 +99,16 @@ def test_float32_is_what_keras_says_at_every_boundary(pixels: NDArray[np.uint8])
 def test_noise_is_counted_in_units_of_what_differs_between_images() -> None:
     exact = np.array([[0.0, 10.0], [2.0, 10.0], [4.0, 10.0]], np.float32)
     # the change is 0.1 everywhere; variances are 8/3 and 0, their mean 4/3
-    found = openvino_engine._noise(exact + np.array([[0.1, -0.1]], np.float32), exact)
+    found = checks.noise(exact + np.array([[0.1, -0.1]], np.float32), exact)
     assert found == pytest.approx(0.1 / (4 / 3) ** 0.5, rel=1e-5)
-    assert np.isnan(openvino_engine._noise(exact * np.nan, exact)), "which is not below any limit"
+    assert np.isnan(checks.noise(exact * np.nan, exact)), "which is not below any limit"
 
 
 def test_difference_is_a_share_of_the_largest_value() -> None:
     expected = np.array([[4.0, -8.0, np.inf]], np.float32)
     found = np.array([[4.0, -8.4, 7.0], [99.0, 99.0, 99.0]], np.float32)  # the second image was not compared
-    assert openvino_engine._difference(found, expected) == pytest.approx(0.05, rel=1e-5)
-    assert np.isnan(openvino_engine._difference(found, np.array([[4.0, np.nan, 1.0]], np.float32)))
+    assert checks.difference(found, expected) == pytest.approx(0.05, rel=1e-5)
+    assert np.isnan(checks.difference(found, np.array([[4.0, np.nan, 1.0]], np.float32)))
 
 
 @pytest.mark.skipif(not hardware.has_bfloat16(), reason="this CPU has no bfloat16")
@@ -118,13 +118,13 @@ def test_bfloat16_is_used_where_it_is_near_enough(pixels: NDArray[np.uint8]) -> 
     rounded = Frozen(model, engine=engine_for("openvino", precision="bfloat16"))
     rounded.settle(sample(pixels, np.arange(len(pixels))))
     assert (rounded.ran.engine, rounded.ran.precision) == ("openvino", "bfloat16")
-    assert 0 < rounded.ran.checks["noise"] <= openvino_engine.NOISE
+    assert 0 < rounded.ran.checks["noise"] <= checks.NOISE
     ours, theirs = collected(rounded.forward(batches(pixels)))[0], collected(exact.forward(batches(pixels)))[0]
     assert 1e-4 < np.abs(ours - theirs).max() / np.abs(theirs).max() < 0.05, "it was computed in bfloat16"
 
 
 def test_too_much_noise_gives_way_to_float32(pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_engine, "_noise", lambda *_: 0.25)
+    monkeypatch.setattr(checks, "noise", lambda *_: 0.25)
     monkeypatch.setattr(hardware, "has_bfloat16", lambda: True)
     model, _ = parted(SMALL, 32)
     frozen = Frozen(model, engine=engine_for("openvino", precision="bfloat16"))
@@ -216,7 +216,7 @@ def test_every_kind_of_backbone_converts_with_all_its_boundaries(backbone: Backb
     frozen = Frozen(model, engine=engine_for("openvino", precision="float32"))
     frozen.settle(images)
     assert (frozen.ran.engine, frozen.ran.reason) == ("openvino", "")
-    assert frozen.ran.checks["difference_from_keras"] <= openvino_engine.AGREES
+    assert frozen.ran.checks["difference_from_keras"] <= checks.AGREES
     (found,) = frozen.forward([images])
     own = Frozen(model)
     own.scales, own._run = frozen.scales, lambda parts: keras_engine.forward(own.model, parts)

@@ -212,7 +212,7 @@ def frozen_pass(
         features.flush()
         digest = caching.sha256_file(temporary)
     seconds = time.perf_counter() - began
-    if not (frozen.ran.engine == "keras" and frozen.ran.reason):  # falling back may have a passing cause
+    if frozen.ran.engine == key.get("engine", frozen.ran.engine):  # falling back on another may have a passing cause
         recorded = {"sha256": digest, "seconds": seconds, "ran": asdict(frozen.ran), "key": dict(key)}
         caching.write_json(note, recorded)
     return np.load(path, mmap_mode="r", allow_pickle=False), seconds

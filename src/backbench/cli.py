@@ -70,7 +70,7 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 )
 @_option(
     "--precision",
-    "Number format; auto is bfloat16 with openvino on a CPU that has it, else float32.",
+    "Number format; auto is bfloat16 on a GPU, and with openvino on a CPU, that has it, else float32.",
     type=click.Choice(["auto", "float32", "bfloat16"]),
     default="auto",
 )

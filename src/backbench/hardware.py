@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 
@@ -42,13 +43,33 @@ def memory_gib() -> float | None:
 
 def gpu() -> str | None:
     """Name of the first GPU, where a driver answers."""
-    tool = shutil.which("nvidia-smi")
-    if not tool:
-        return None
-    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    return _asked_of_driver("name")
+
+
+def gpu_has_bfloat16() -> bool:
+    """Whether the first GPU computes in bfloat16, as those from compute capability 8.0 on do."""
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)  # noqa: S603  fixed
+        return float(_asked_of_driver("compute_cap") or 0) >= 8.0
+    except ValueError:
+        return False
+
+
+def used_by(backend: str) -> str | None:
+    """Name of the device that a Keras backend computes on, asked in a process of its own, which takes seconds."""
+    command = [sys.executable, "-c", "from backbench.facts import device; print(device())"]
+    return _first_line(command, timeout=120, env={**os.environ, "KERAS_BACKEND": backend})
+
+
+def _asked_of_driver(what: str) -> str | None:
+    tool = shutil.which("nvidia-smi")
+    return _first_line([tool, f"--query-gpu={what}", "--format=csv,noheader"], timeout=20) if tool else None
+
+
+def _first_line(command: list[str], *, timeout: float, env: dict[str, str] | None = None) -> str | None:
+    """Of what a command prints, if it ends well."""
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, env=env)  # noqa: S603  fixed
     except (OSError, subprocess.TimeoutExpired):
         return None
-    names = found.stdout.strip().splitlines()
-    return names[0].strip() if found.returncode == 0 and names else None
+    lines = found.stdout.strip().splitlines()
+    return lines[0].strip() if found.returncode == 0 and lines else None

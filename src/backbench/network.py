@@ -31,7 +31,8 @@ SHARE_OF_DISK = 0.8
 class Network:
     """What the cells of a job share. `kept` lacks the boundaries for which the disk has no room.
 
-    `body` is what the frozen pass ran: `base`, or the same network in the precision that the engine wants.
+    `body` is what the frozen pass starts from: `base`, or the same network in float32, since engines do their rounding
+    themselves.
     """
 
     backbone: Backbone
@@ -63,7 +64,7 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
         strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
         boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
         kept = room_for(job, boundaries)
-        body = base if job.engine == "keras" else _in_float32(job, backbone, base)
+        body = base if job.precision == "float32" else _in_float32(job, backbone, base)
         frozen = frozen_up_to(job, backbone, body, list(kept), seed=wanted[0].seed)
     train, views = data.indices("train"), views_of(job)
     before = clock.spent("frozen pass")
@@ -132,8 +133,7 @@ def frozen_up_to(
 
     Converted networks with random weights are not kept: nobody else has the same.
     """
-    precision = job.precision if job.engine == "keras" else "float32"
-    with graph.computing_in(precision):
+    with graph.computing_in("float32"):
         strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
         tensors = [tensor for found in stages.boundaries(body, strides) for tensor in found.tensors]
         model = graph.frozen_part(body, backbone, tensors, pooled=pooled)
@@ -144,9 +144,7 @@ def frozen_up_to(
 
 
 def _in_float32(job: Job, backbone: Backbone, base: keras.Model) -> keras.Model:
-    """What an engine of its own starts from: it does its rounding itself."""
-    if job.precision == "float32":
-        return base
+    """The network once more, where training has it in bfloat16."""
     with graph.computing_in("float32"):
         body = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
     if job.weights is None:

@@ -152,7 +152,8 @@ def resolve(request: Request, earlier: dict[str, Any], dataset: Dataset | None =
     """Engine, precision, backend and what is kept, in place of `auto`, as an earlier run of the same folder had them.
 
     A first run with `auto` is computed in bfloat16 by OpenVINO where the CPU can and the `dataset` is large enough:
-    either alone gains little. Raises RequestError for an engine or a backend that is not installed.
+    either alone gains little. On a GPU that has bfloat16 Keras computes in it. Raises RequestError for an engine or a
+    backend that is not installed.
     """
     kept = earlier.get("resolved", {})
     backend = _backend()
@@ -165,7 +166,8 @@ def resolve(request: Request, earlier: dict[str, Any], dataset: Dataset | None =
         quick = precision in ("", "bfloat16") and dataset is not None and _openvino_pays(request, dataset, backend)
         engine = "openvino" if quick else "keras"
     if not precision:
-        precision = "bfloat16" if engine == "openvino" and hardware.has_bfloat16() else "float32"
+        half = hardware.has_bfloat16() if engine == "openvino" else dataset is not None and _gpu_rounds(backend)
+        precision = "bfloat16" if half else "float32"
     if request.engine == "openvino":
         _require_openvino(backend, "--engine openvino", "use --engine keras")
     elif engine == "openvino" and dataset is not None:  # after the comparison with what the folder holds
@@ -189,6 +191,11 @@ def _openvino_pays(request: Request, dataset: Dataset, backend: str) -> bool:
         shrunk = _image_size(request, dataset.image_size, backbone.native_size) / backbone.native_size
         work += len(dataset.ids) * shrunk**2 * sum(stage.flops for stage in stages_of(backbone.name))
     return work >= WORTH_CONVERTING * max(1, len(backbones))
+
+
+def _gpu_rounds(backend: str) -> bool:
+    """Whether the backend computes on a GPU that has bfloat16: a driver that answers does not say that it does."""
+    return hardware.gpu_has_bfloat16() and hardware.used_by(backend) not in (None, hardware.cpu())
 
 
 def _require_openvino(backend: str, what: str, instead: str) -> None:

@@ -1,23 +1,56 @@
-"""The engine that is always there: Keras itself, on any of its backends."""
+"""The engine that is always there: Keras itself, on any of its backends, on the processor or a GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.engines import Forward, Inputs, Ran, padded
+from backbench.engines import Forward, Inputs, Ran, checks, padded
 
 Floats = NDArray[np.float32 | np.float16]
 
+# Batches that are handed to the device before the first of them is waited for: a GPU then never waits for the host.
+AT_ONCE = 2
+
+# Compiled functions of models under JAX, which live as long as their model.
+_compiled: WeakKeyDictionary[keras.Model, Callable[..., Any]] = WeakKeyDictionary()
+
 
 def fitted(model: keras.Model, sample: Inputs, *, precision: str, reason: str = "") -> tuple[Forward, Ran]:
-    """A model that runs as it is; there is nothing to check. `precision` is that in which it was built."""
-    del sample
-    return lambda batches: forward(model, batches), Ran("keras", precision, reason=reason)
+    """A float32 model ready to run in `precision`. Float32 runs as it is; there is nothing to check.
+
+    bfloat16 is judged by what it changes in the first output, the features where there are any, for the images of the
+    `sample`; float32 runs where that is too much.
+    """
+    exact = partial(forward, model)
+    if precision == "float32":
+        return exact, Ran("keras", "float32", reason=reason)
+    rounded = partial(forward, in_bfloat16(model))
+    noise = checks.noise(next(rounded([sample]))[0], next(exact([sample]))[0])
+    if too_coarse := checks.too_coarse(noise):
+        return exact, Ran("keras", "float32", {"noise": noise}, too_coarse)
+    return rounded, Ran("keras", precision, {"noise": noise})
+
+
+def in_bfloat16(model: keras.Model) -> keras.Model:
+    """The same network with its layers computing in bfloat16, weights in float32, and the features averaged in it."""
+
+    def clone(layer: Any) -> Any:
+        settings = layer.get_config()
+        if isinstance(layer, keras.layers.Layer) and layer.name != "features":
+            settings["dtype"] = "mixed_bfloat16"
+        return layer.__class__.from_config(settings)
+
+    cloned = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    cloned.set_weights(model.get_weights())
+    return cloned
 
 
 def forward(model: keras.Model, batches: Iterable[Any]) -> Iterator[list[Floats]]:
@@ -26,13 +59,42 @@ def forward(model: keras.Model, batches: Iterable[Any]) -> Iterator[list[Floats]
     A batch is an array [b, ...], or a list of them for a model with several inputs. A last batch that is smaller is
     padded to the size of the first.
     """
+    submit = _submitting(model)
     size = 0
+    running: deque[tuple[Any, int]] = deque()
     for batch in batches:
         size = max(size, len(batch[0] if isinstance(batch, list) else batch))
         inputs, count = padded(batch, size)
-        outputs = model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
-        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-        yield [_as_array(output)[:count] for output in outputs]
+        running.append((submit(inputs if len(inputs) > 1 else inputs[0]), count))
+        if len(running) == AT_ONCE:
+            yield _arrays(*running.popleft())
+    while running:
+        yield _arrays(*running.popleft())
+
+
+def _submitting(model: keras.Model) -> Callable[[Any], Any]:
+    """Hands inputs to the device and returns what will be the outputs there; only reading them waits."""
+    if keras.backend.backend() != "jax":
+        model.make_predict_function()
+        return lambda inputs: model.predict_function([(inputs,)])
+    # Keras's own function for JAX gives away the memory of the weights with every call.
+    if model not in _compiled:
+        import jax
+
+        itself = ref(model)
+
+        def call(state: Any, inputs: Any) -> Any:
+            outputs, _ = itself().stateless_call(*state, inputs, training=False)  # type: ignore[union-attr]
+            return outputs
+
+        _compiled[model] = jax.jit(call)
+    variables = model.trainable_variables, model.non_trainable_variables
+    return partial(_compiled[model], tuple([variable.value for variable in group] for group in variables))
+
+
+def _arrays(outputs: Any, count: int) -> list[Floats]:
+    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+    return [_as_array(keras.ops.convert_to_numpy(output))[:count] for output in outputs]
 
 
 def _as_array(output: Any) -> Floats:

@@ -18,24 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench import cache, hardware
-from backbench.engines import BATCH, Forward, Inputs, Ran, UnfitError, padded
-
-# Largest difference from Keras in float32, as a share of the largest value, by which a conversion counts as right.
-AGREES = 1e-3
+from backbench.engines import BATCH, Forward, Inputs, Ran, UnfitError, checks, padded
 
 # Images of the sample that also go through Keras, when a network is converted.
 COMPARED = 4
-
-# Root mean square of what bfloat16 changes, as a share of how much the same value varies from image to image. On photos
-# 8 % changed a fiftieth of a probe's answers and not its accuracy, 15 % a thirtieth and cost a point of it.
-NOISE = 0.1
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 # Batches that are in work at once: while one is computed, the next one is made ready.
 AT_ONCE = 2
-
-TINY = float(np.finfo(np.float32).tiny)
 
 
 def fitted(
@@ -78,21 +69,17 @@ def _checked(
     found = next(exact([sample]))
     few = [array[:COMPARED] for array in sample]
     expected = keras.tree.flatten(model(few if len(few) > 1 else few[0], training=False))
-    difference = max(_difference(ours, np.asarray(theirs)) for ours, theirs in zip(found, expected, strict=True))
-    if not difference <= AGREES:
-        raise UnfitError(f"OpenVINO and Keras disagree on these images by {difference:.1e} of the largest value")
-    checks = {"difference_from_keras": difference}
+    off = max(checks.difference(ours, np.asarray(theirs)) for ours, theirs in zip(found, expected, strict=True))
+    if not off <= checks.AGREES:
+        raise UnfitError(f"OpenVINO and Keras disagree on these images by {off:.1e} of the largest value")
+    passed = {"difference_from_keras": off}
     if precision == "float32":
-        return exact, Ran("openvino", "float32", checks)
+        return exact, Ran("openvino", "float32", passed)
     rounded = _running(core, network, precision)
-    checks["noise"] = _noise(next(rounded([sample]))[0][:count], found[0][:count])
-    if checks["noise"] <= NOISE:
-        return rounded, Ran("openvino", precision, checks)
-    reason = (
-        f"bfloat16 is too coarse for these images (its noise is {checks['noise']:.0%} of what differs between them,"
-        f" {NOISE:.0%} allowed)"
-    )
-    return exact, Ran("openvino", "float32", checks, reason)
+    passed["noise"] = checks.noise(next(rounded([sample]))[0][:count], found[0][:count])
+    if reason := checks.too_coarse(passed["noise"]):
+        return exact, Ran("openvino", "float32", passed, reason)
+    return rounded, Ran("openvino", precision, passed)
 
 
 def _running(core: Any, network: Any, precision: str) -> Forward:
@@ -183,21 +170,3 @@ def _recalled(core: Any, folder: Path | None, key: Mapping[str, Any]) -> Any | N
 def _path(folder: Path, key: Mapping[str, Any]) -> Path:
     versions = {name: version(name) for name in ("backbench", "openvino", "tensorflow", "keras")}
     return folder / f"{cache.digest_of({**key, 'versions': versions})}.xml"
-
-
-def _difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """The largest one, as a share of the largest value; of the expected images [b, ...] only, of finite values only.
-
-    Values that do not fit float16 are no one's fault yet: their scale is found afterwards.
-    """
-    ours, theirs = found[: len(expected)].astype(np.float32), expected.astype(np.float32)
-    fits = np.isfinite(theirs) | np.isnan(theirs)
-    ours, theirs = ours[fits], theirs[fits]
-    return float(np.abs(ours - theirs).max(initial=0) / max(np.abs(theirs).max(initial=0), TINY))
-
-
-def _noise(rounded: NDArray[Any], exact: NDArray[Any]) -> float:
-    """Root mean square of what rounding changes [b, ...], in units of how much a value varies over the images."""
-    ours, theirs = rounded.astype(np.float32), exact.astype(np.float32)
-    changed, spread = np.square(ours - theirs).mean(), np.square(theirs - theirs.mean(axis=0)).mean()
-    return float(np.sqrt(changed / max(spread, TINY)))
