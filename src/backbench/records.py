@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 SPLITS = ("train", "val", "test")
 
 # Part of every cell's identity: raise it when the protocol changes what a number means.
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 
 class ImageSource(Protocol):

@@ -59,7 +59,7 @@ def forward(model: keras.Model, batches: Iterable[Any]) -> Iterator[list[Floats]
     A batch is an array [b, ...], or a list of them for a model with several inputs. A last batch that is smaller is
     padded to the size of the first.
     """
-    submit = _submitting(model)
+    submit = submitting(model)
     size = 0
     running: deque[tuple[Any, int]] = deque()
     for batch in batches:
@@ -72,7 +72,7 @@ def forward(model: keras.Model, batches: Iterable[Any]) -> Iterator[list[Floats]
         yield _arrays(*running.popleft())
 
 
-def _submitting(model: keras.Model) -> Callable[[Any], Any]:
+def submitting(model: keras.Model) -> Callable[[Any], Any]:
     """Hands inputs to the device and returns what will be the outputs there; only reading them waits."""
     if keras.backend.backend() != "jax":
         model.make_predict_function()
