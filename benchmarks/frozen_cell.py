@@ -5,8 +5,8 @@
     python benchmarks/frozen_cell.py --dataset path/to/grocery --backbone starter --engine openvino
 
 Both sides run in this process, interleaved, each from an empty cache, with the same engine; medians and ratios go to
-benchmarks/frozen_cell.json. Start-up of the process, making the engine ready (which for Keras is nothing: what it
-compiles counts) and cost measurement (latency, memory) are on neither side and listed apart.
+benchmarks/frozen_cell.json. What is started once is on neither side and listed apart: building the network, making the
+engine ready (which for Keras is nothing: what it compiles counts) and measuring its cost (latency, memory).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _plan(request: Request) -> tuple[Listing, Dataset, list[Job]]:
 
 
 def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
-    """Decode, forward, probe and store as the sweep does; seconds of the whole without cost measurement."""
+    """Decode, forward, probe and store as the sweep does; seconds of its parts, and of all that count."""
     from backbench import job as jobs
 
     seconds: dict[str, float] = {}
@@ -70,7 +70,8 @@ def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
     seconds["decode"] = time.perf_counter() - began
     jobs.run(decoded, take)
     total = time.perf_counter() - began
-    seconds["cell"] = total - seconds["timing"] - seconds["memory"] - seconds["engine"]
+    apart = ("building", "engine", "timing", "memory")
+    seconds["cell"] = total - sum(seconds[phase] for phase in apart)
     return seconds
 
 
@@ -105,6 +106,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--backbone", default="MobileNetV2")
     parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--limit", type=int, help="images per split")
     parser.add_argument("--engine", default="keras")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--repeats", type=int, default=3)
@@ -114,6 +116,7 @@ def main() -> None:
         dataset=asked.dataset,
         backbones=asked.backbone,
         image_size=asked.image_size,
+        limit=asked.limit,
         freeze="all",
         engine=asked.engine,
         precision=asked.precision,

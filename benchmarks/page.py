@@ -1,0 +1,238 @@
+"""All benchmarks' figures in one file and on one page: benchmarks/all.json and benchmarks/README.md.
+
+    python benchmarks/page.py
+
+Reads the JSON that each benchmark has left beside itself; what has not been measured is said to be missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+Found = dict[str, Any]
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    cells = [[_said(value) for value in row] for row in [list(head), *map(list, rows)]]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    rule = "|" + "|".join(" --- " if column == 0 else " ---: " for column in range(len(cells[0]))) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
+    return "–" if value is None else str(value)
+
+
+def _measured_on(found: Found) -> str:
+    rounds = found.get("rounds") or found.get("repeats")
+    often = f", medians of {rounds}" if rounds and rounds > 1 else ""
+    what = f"{found['what']}; " if "what" in found else ""
+    return f"*{what}{found['device']}{often}.*"
+
+
+def plain_loop(found: Found) -> str:
+    """Cells beside the loop of the transfer-learning guide."""
+    depths = found["depths"]
+    rows = [
+        [
+            f"`{name}`, {depth['epochs']} epochs",
+            depth["plain"]["seconds"],
+            depth["cell"]["seconds"],
+            depth["times_faster"],
+            depth.get("times_faster_where_the_pass_is_shared"),
+            f"{depth['plain']['test_acc']:.3f}",
+            f"{depth['cell']['test_acc']:.3f}",
+        ]
+        for name, depth in depths.items()
+    ]
+    once = found["pass_seconds"]["with_four_boundaries"]
+    plain = sum(depth["plain"]["seconds"] for depth in depths.values())
+    ours = depths["all"]["cell"]["seconds"] + sum(
+        depth["cell"]["seconds"] for name, depth in depths.items() if name != "all"
+    )
+    limit = once + sum(depth["cell"].get("bare_steps_seconds", 0.0) for depth in depths.values())
+    rows.append(["all of them, one pass", plain, ours, plain / ours, None, "", ""])
+    head = ["freeze depth", "plain loop, s", "here, s", "times faster", "where the pass is shared", "test", "test here"]
+    return "\n\n".join(
+        [
+            _measured_on(found),
+            _table(head, rows),
+            f"The same trials on both sides. The pass that keeps four boundaries takes "
+            f"{found['boundaries_over_bare_pass']:.2f} of a bare one. Bare passes and bare training steps alone would"
+            f" take {limit:,.0f} s, so that no way of sharing could be more than {plain / limit:.1f} times as fast as"
+            f" the plain loop here.",
+        ]
+    )
+
+
+def floor(found: Found) -> str:
+    """Frozen cells beside decoding and one bare forward pass."""
+    rows = []
+    for name, one in found["backbones"].items():
+        cell, bare = one["cell_seconds"], one["floor_seconds"]
+        apart = [cell[phase] for phase in ("building", "engine", "timing", "memory")]
+        parts = [cell["decode"], cell["frozen pass"], cell["probe"], cell["store"]]
+        rows.append([name, bare["decode"] + bare["forward"], cell["cell"], one["cell_over_floor"], *parts, *apart])
+    head = ["backbone", "floor, s", "cell, s", "ratio", "decode", "pass", "probe", "store"]
+    head += ["*building*", "*engine*", "*timing*", "*memory*"]
+    return "\n\n".join(
+        [
+            f"**{found['engine']}, {found['precision']}.** " + _measured_on(found),
+            _table(head, rows),
+            f"All of them together: {found['cells_over_floors']:.2f}. What stands in italics is started once and"
+            " counts on neither side.",
+        ]
+    )
+
+
+def engines(found: Found) -> str:
+    """Images a second of each engine."""
+    names = list(next(iter(found["backbones"].values())))
+    rows = []
+    for name, each in found["backbones"].items():
+        row: list[Any] = [name]
+        for engine in names:
+            one = each[engine]
+            ran = "" if one.get("ran_in", engine.split()[-1]) == engine.split()[-1] else f" (ran in {one['ran_in']})"
+            row.append(f"{one['images_per_second']:.0f}{ran}" if "images_per_second" in one else "unfit")
+        row.append(max(one.get("over_keras", 0.0) for one in each.values()))
+        rows.append(row)
+    means = ", ".join(f"{name} {mean:.2f}" for name, mean in found["geometric_means_over_keras"].items())
+    return "\n\n".join(
+        [
+            _measured_on(found),
+            _table(["images a second", *names, "best over Keras"], rows),
+            f"Geometric means over Keras in float32: {means}.",
+        ]
+    )
+
+
+def decoding(found: Found) -> str:
+    """Milliseconds an image."""
+    names = ["read", "digest", "decode", "resize", "decode_and_resize", "decode_scaled_and_resize", "all_cores"]
+    rows = [
+        [photos, *(one["milliseconds_an_image"][name] for name in names), one["scaled_decoding_is_off_by"]["mean"]]
+        for photos, one in found["photos"].items()
+    ]
+    head = ["photos", "read", "digest", "decode", "resize", "both, whole", "both, scaled by the decoder", "all cores"]
+    return "\n\n".join([_measured_on(found), _table([*head, "scaled is off by, of 255"], rows)])
+
+
+def growth(found: Found) -> str:
+    """What doubles, and what does not."""
+    rows = [
+        [f"twice the images, {name}", each["wall"], each["work"]] for name, each in found["twice_the_images"].items()
+    ]
+    for what in ("four_backbones_over_one_each", "four_depths_over_one_each"):
+        rows.append([what.replace("_", " "), found[what]["wall"], found[what]["work"]])
+    rows.append(["four more seeds over their own training", None, found["four_more_seeds_over_their_training"]])
+    return "\n\n".join(
+        [
+            _measured_on(found),
+            _table(["ratio of", "wall time", "work"], rows),
+            "Work leaves out start-up, building and cost measurement, which do not grow with the images.",
+        ]
+    )
+
+
+def large(found: Found) -> str:
+    """A dataset of Food-101's size."""
+    probe, sweep = found["probe"], found["sweep"]
+    shares = ", ".join(f"{share:.1%} ({name})" for name, share in probe["share_of_pass_and_probe"].items())
+    disk = ", ".join(f"{part} {size:,.0f} MB" for part, size in sweep["cache_mb"].items() if size >= 1)
+    return "\n\n".join(
+        [
+            _measured_on(found),
+            f"- A sweep of {sweep['images']:,} photos at {sweep['image_size']} px took {sweep['wall_seconds']:,.0f} s;"
+            f" all its processes together held at most {sweep['resident_mb']:,.0f} MB,"
+            f" {sweep['not_mapped_mb']:,.0f} MB of it not mapped from files. Cache: {disk};"
+            f" results {sweep['results_mb']:,.0f} MB.\n"
+            f"- The probe of {probe['rows']:,} x {probe['width']} features and {probe['classes']} classes took"
+            f" {probe['seconds']:,.0f} s, {probe['iterations']} iterations along the path,"
+            f" {probe['not_mapped_mb']:,.0f} MB not mapped from files: {shares} of it and one pass of ResNet50"
+            " over 101,000 images.",
+        ]
+    )
+
+
+def gpu(found: Found) -> str:
+    """Images a second on each device."""
+    parts = []
+    for device, one in found.items():
+        rows = []
+        for name, each in one["backbones"].items():
+            size, best = max(each["batches"].items(), key=lambda item: item[1]["images_per_second"])
+            timm = each.get("timm", {}).get("batches", {})
+            theirs = max((batch["images_per_second"] for batch in timm.values()), default=None)
+            row = [name, size, best["images_per_second"], best["on_device"], each["share_of_matrix_product"]]
+            rows.append([*row, best["seconds_until_ready"], theirs])
+        head = ["backbone", "batch", "images/s", "on the device", "share of a matrix product", "ready, s", "timm"]
+        said = f"**{device}**, {one['precision']}, matrix products at {one['matrix_tflops']:.0f} TFLOP/s"
+        parts += [said, _table(head, rows)]
+    return "\n\n".join(parts)
+
+
+def precision(found: Found) -> str:
+    """Training in bfloat16."""
+    rows = [
+        [name, step["float32_ms"], step["bfloat16_ms"], step["times_faster_in_bfloat16"]]
+        for name, step in found["steps"].items()
+    ]
+    return "\n\n".join([_measured_on(found), _table(["backbone", "float32, ms", "bfloat16, ms", "times faster"], rows)])
+
+
+def report(found: Found) -> str:
+    """Page and statistics."""
+    page, statistics = found["report"], found["statistics"]
+    return "\n\n".join(
+        [
+            _measured_on(found),
+            f"The page of {page['cells']:,} cells takes {page['seconds']:.1f} s and {page['page_megabytes']:.1f} MB."
+            f" The recommendation among {statistics['cells']} cells on {statistics['test_items']:,} test images takes"
+            f" {statistics['seconds']:.1f} s.",
+        ]
+    )
+
+
+SECTIONS: tuple[tuple[str, str, Callable[[Found], str]], ...] = (
+    ("Against the plain Keras loop", "freeze_depth", plain_loop),
+    ("Against the floor: decoding and one bare pass", "frozen_cell", floor),
+    ("The same with OpenVINO", "frozen_cell_openvino", floor),
+    ("Engines", "engines", engines),
+    ("Before the network: decoding", "decoding", decoding),
+    ("How it grows", "growth", growth),
+    ("A large dataset", "large", large),
+    ("On a GPU", "gpu", gpu),
+    ("Training in bfloat16", "precision", precision),
+    ("The page", "report_speed", report),
+)
+
+
+def main() -> None:
+    """Read what there is, write one file and one page."""
+    everything: Found = {}
+    parts = [
+        "# Benchmarks",
+        "Ratios from one run on one machine each, with both sides in turns. `make benchmark` measures them again where"
+        " it runs, and writes this page from the JSON files beside it. `coverage.json` and `selection.json` are about"
+        " the statistics; docs/architecture.md tells what they found.",
+    ]
+    for title, name, said in SECTIONS:
+        path = HERE / f"{name}.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        parts += [f"## {title}", said(found) if found else f"Not measured yet: `python benchmarks/{name}.py` does it."]
+        everything |= {name: found} if found else {}
+    (HERE / "all.json").write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    (HERE / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(f"{HERE / 'README.md'}: {len(everything)} benchmarks")
+
+
+if __name__ == "__main__":
+    main()
