@@ -262,7 +262,7 @@ def test_the_key_changes_with_every_input(cache: Path, monkeypatch: pytest.Monke
             (listing(one, two), 8, "crop"),
         ]
     ]
-    monkeypatch.setattr(pixels, "DECODER_VERSION", 2)
+    monkeypatch.setattr(pixels, "DECODER_VERSION", pixels.DECODER_VERSION + 1)
     paths.append(decode(listing(one, two), size=8, resize="stretch", cache=cache)[0].path)
     monkeypatch.setattr("PIL.__version__", "0")
     paths.append(decode(listing(one, two), size=8, resize="stretch", cache=cache)[0].path)

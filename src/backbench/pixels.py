@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,17 @@ from backbench.hardware import cores
 from backbench.records import Listing, Pixels
 
 # Part of every key: raise it when the same bytes come to mean other pixels.
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 
 RESIZES = ("stretch", "crop")
+
+# The decoders that may see a file, whatever it is called: Pillow has more, and that of EPS starts another program.
+# HEIF is there where somebody has registered pillow-heif.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "TGA", "PPM", "JPEG2000", "AVIF", "HEIF")
+
+# Pixels from which on images are decoded one at a time: one at Pillow's limit, 179 million, takes up to 3 GB.
+LARGE = 50_000_000
+_ONE_LARGE = threading.Lock()
 
 _BATCH = 32  # images per task: one future per image would cost memory that grows with the dataset
 
@@ -81,8 +89,15 @@ def load_square(encoded: bytes, size: int, resize: str) -> NDArray[np.uint8]:
 
     "stretch" resizes the whole image to the square, "crop" its centre square; both bilinear and antialiased.
     """
-    with Image.open(io.BytesIO(encoded)) as image:
-        rgb = to_rgb(image)
+    Image.init()
+    with (
+        Image.open(io.BytesIO(encoded), formats=[name for name in FORMATS if name in Image.OPEN]) as image,
+        _ONE_LARGE if image.width * image.height > LARGE else nullcontext(),
+    ):
+        return _square(to_rgb(image), size, resize)
+
+
+def _square(rgb: Image.Image, size: int, resize: str) -> NDArray[np.uint8]:
     width, height = rgb.size
     side = min(width, height)
     left, top = ((width - side) / 2, (height - side) / 2) if resize == "crop" else (0, 0)
@@ -147,7 +162,7 @@ def _decode_into(
 
     Threads suffice: Pillow decodes and resizes outside the GIL.
     """
-    rows = np.load(path, mmap_mode="r+")
+    rows = np.load(path, mmap_mode="r+", allow_pickle=False)
     count, size = shape[0], shape[1]
 
     passing = threading.Event()
@@ -169,6 +184,8 @@ def _decode_into(
                 rows[index] = load_square(encoded, size, resize)
             except Exception as error:  # decoders of damaged files raise anything
                 failed[index] = why_unreadable(error)
+                if isinstance(error, MemoryError):  # of this moment, not of the image
+                    passing.set()
         return failed
 
     failures: dict[int, str] = {}
@@ -187,6 +204,8 @@ def why_unreadable(error: Exception) -> str:
     """One line without addresses or paths of this machine."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a known format"
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels (decompression bomb?)"
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
