@@ -32,6 +32,7 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(*args: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        os.environ["PYTHONSAFEPATH"] = "1"  # processes of ours take no module from the folder where the user is
         try:
             command(*args, **options)
         except BackbenchError as error:

@@ -228,12 +228,12 @@ def _recall(pixels: Pixels, sidecar: Path, shape: tuple[int, ...]) -> dict[int, 
     """The failures that belong to finished pixels, or None when there are none to use."""
     try:
         known = json.loads(sidecar.read_text(encoding="utf-8"))["failures"]
+        failures = {int(index): str(reason) for index, reason in known.items()}
         rows = pixels.open()
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    if rows.shape != shape or rows.dtype != np.uint8:
-        return None
-    return {int(index): reason for index, reason in known.items()}
+    whole = rows.shape == shape and rows.dtype == np.uint8 and all(0 <= index < shape[0] for index in failures)
+    return failures if whole else None
 
 
 @contextmanager
