@@ -231,17 +231,21 @@ def test_modules_beside_the_images_are_not_imported(tmp_path: Path, monkeypatch:
     assert done.returncode == 2
     assert "holds no images" in done.stderr
     assert not mark.exists()
-    program = (
-        "import os, sys; sys.path = [p for p in sys.path if p]\n"
+    program = tmp_path / "command.py"
+    program.write_text(
+        "import multiprocessing, sys\n"
         "from backbench.one_line import plainly\n"
-        "import multiprocessing\n"
+        "from backbench.executors.local import _without_main\n"
         "if __name__ == '__main__':\n"
         "    plainly(lambda: None)()\n"
         "    process = multiprocessing.get_context('spawn').Process(target=print)\n"
-        "    sys.modules['__main__'].__spec__ = None; process.start(); process.join(); sys.exit(process.exitcode)\n"
+        "    with _without_main():\n"
+        "        process.start()\n"
+        "    process.join()\n"
+        "    sys.exit(process.exitcode)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", program], cwd=photos, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(program)], cwd=photos, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert not mark.exists()
