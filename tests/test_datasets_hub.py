@@ -182,26 +182,44 @@ def test_columns_can_be_named(tmp_path: Path, cache: Path) -> None:
     assert listing.images.encoded(0) == jpeg(1)
 
 
-def test_images_in_files_beside_the_table(tmp_path: Path, cache: Path) -> None:
-    (tmp_path / "1.jpg").write_bytes(jpeg(1))
+def test_images_in_files_beside_the_table(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "beside"
+    (tmp_path / "secret.jpg").write_bytes(jpeg(9))
+    paths = [root / "1.jpg", root / "2.jpg", tmp_path / "secret.jpg", root / ".." / "secret.jpg", Path("1.jpg")]
     columns = {
-        "image": [
-            {"bytes": None, "path": str(tmp_path / "1.jpg")},
-            {"bytes": None, "path": str(tmp_path / "2.jpg")},
-            None,
-            {"bytes": jpeg(3), "path": None},
-        ],
-        "label": [0, 1, 0, 1],
+        "image": [{"bytes": None, "path": str(path)} for path in paths]
+        + [{"bytes": None, "path": "a\0b.jpg"}, {"bytes": None, "path": f"{root}/a\0b.jpg"}]
+        + [None, {"bytes": jpeg(3), "path": str(tmp_path / "secret.jpg")}],
+        "label": [0] * 8 + [1],
     }
     struct = {"bytes": hub_datasets.Value("binary"), "path": hub_datasets.Value("string")}
     features = hub_datasets.Features({"image": struct, "label": hub_datasets.Value("int64")})
-    listing = open_listing(f"hf:{write(tmp_path / 'beside', {'train': columns}, features)}")
+    write(root, {"train": columns}, features)
+    (root / "1.jpg").write_bytes(jpeg(1))
+    monkeypatch.chdir(root)
+    listing = open_listing(f"hf:{root}")
     assert [listing.images.encoded(index) for index in range(2)] == [jpeg(1), jpeg(3)]
     assert listing.labels.tolist() == [0, 1]
+    foreign = "the row names a file that does not belong to the dataset"
     assert dict(listing.unreadable) == {
         "train/0000001": "No such file or directory",
-        "train/0000002": "the row holds no image",
+        "train/0000002": foreign,
+        "train/0000003": foreign,
+        "train/0000004": foreign,
+        "train/0000005": foreign,
+        "train/0000006": "not the name of a file",
+        "train/0000007": "the row holds no image",
     }
+
+
+def test_code_that_comes_with_a_dataset_is_not_run(tmp_path: Path, cache: Path) -> None:
+    root = tmp_path / "scripted"
+    root.mkdir()
+    (root / "scripted.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    assert "cannot be loaded" in refusal(f"hf:{root}")
+    (root / "train.pkl").write_bytes(b"cpathlib\nPosixPath\n.")
+    assert "cannot be loaded" in refusal(f"hf:{root}")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_directories_that_are_no_image_datasets(tmp_path: Path, cache: Path) -> None:

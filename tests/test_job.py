@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backbench import cost, finetune, metrics, planning, trained_weights
+from backbench import cost, finetune, metrics, network, planning, trained_weights
 from backbench import job as jobs
 from backbench.augment import view
 from backbench.backbones import graph, stages
@@ -412,3 +412,27 @@ def test_an_engine_that_is_unfit_is_named_in_the_cell(pretrained: Job, monkeypat
     assert (found["all"].row["engine"], found["all"].row["precision"]) == ("keras", "float32")
     assert (found["all-1"].row["engine"], found["all-1"].row["precision"]) == ("keras", "bfloat16"), "it trains in it"
     assert found["all"].identity["engine"] == "openvino", "what was asked for is what identifies a cell"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_no_numbers_are_a_failure_with_its_reason(
+    pretrained: Job, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    frozen_pass = network.frozen_pass
+    damaged = {"split": "test"}
+
+    def with_holes(*given: Any, **options: Any) -> Any:
+        features, passed = frozen_pass(*given, **options)
+        features = np.array(features)
+        features[pretrained.dataset.indices(damaged["split"])[3], 5] = value
+        return features, passed
+
+    monkeypatch.setattr(network, "frozen_pass", with_holes)
+    job = replace(pretrained, freeze=("all",), augment="none")
+    (cell,) = cells(run(job)).values()
+    assert (cell.status, cell.row["status"]) == ("failed", "failed")
+    assert cell.reason == "FloatingPointError: the predictions hold NaN or infinite values"
+    assert "test_acc" not in cell.row
+    damaged["split"] = "train"
+    with pytest.raises(ValueError, match="the features hold NaN or infinite values"):
+        run(job)

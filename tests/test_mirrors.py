@@ -220,7 +220,7 @@ def test_what_pip_says_becomes_one_line(
 
 def test_slow_index_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **options: Any) -> None:
-        assert command[:3] == [sys.executable, "-m", "pip"]
+        assert command[:4] == [sys.executable, "-P", "-m", "pip"]
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
     monkeypatch.setattr(subprocess, "run", run)

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import struct
+import time
 import warnings
 import zlib
 from collections import namedtuple
@@ -380,3 +381,52 @@ def test_grocery_photos(grocery: Path, cache: Path) -> None:
                 upright = ImageOps.exif_transpose(image).convert("RGB")
             expected = np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
             assert np.abs(found.open()[index] - expected).mean() <= off_by
+
+
+def test_only_decoders_of_images_people_have_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *given: started.append(given))
+    monkeypatch.setattr("PIL.EpsImagePlugin.has_ghostscript", lambda: True)
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(Image.UnidentifiedImageError):
+        load_square(postscript, 8, "stretch")
+    assert started == []
+    # What Pillow can read by itself needs no program, and is still no photograph.
+    with pytest.raises(Image.UnidentifiedImageError):
+        load_square(saved(photo(), "PCX"), 8, "stretch")
+
+
+def test_large_images_are_decoded_one_at_a_time(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "LARGE", 1000)
+    monkeypatch.setattr(pixels, "_BATCH", 1)
+    monkeypatch.setattr(pixels, "cores", lambda: 4)
+    together, most = [0], {"large": 0, "small": 0}
+    to_rgb = pixels.to_rgb
+
+    def watched(image: Image.Image) -> Image.Image:
+        kind = "large" if image.width * image.height > 1000 else "small"
+        together[0] += 1
+        time.sleep(0.02)
+        most[kind] = max(most[kind], together[0])
+        together[0] -= 1
+        return to_rgb(image)
+
+    monkeypatch.setattr(pixels, "to_rgb", watched)
+    decode(listing(*[saved(photo(40, 30), "PNG")] * 6), size=8, resize="stretch", cache=cache)
+    decode(listing(*[saved(photo(20, 30), "PNG")] * 6), size=8, resize="stretch", cache=cache)
+    assert most["large"] == 1
+    assert most["small"] > 1
+
+
+def test_too_little_memory_is_no_property_of_an_image(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scarce(_: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    items = listing(saved(photo(), "PNG"))
+    with monkeypatch.context() as now:
+        now.setattr(pixels, "to_rgb", scarce)
+        _, failures = decode(items, size=8, resize="stretch", cache=cache)
+    assert failures == {0: "not enough memory to decode it"}
+    found, failures = decode(items, size=8, resize="stretch", cache=cache)
+    assert failures == {}
+    assert found.open().any()

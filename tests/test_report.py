@@ -169,7 +169,7 @@ def test_warnings_are_said(table: pd.DataFrame, run: dict[str, Any]) -> None:
         "2 test images have exact copies in train: test accuracy may be too good.",
         "1 image occurs under more than one label.",
         *facts.cautions,
-        "1 class without images in val: Apple.",
+        "1 class without images in val (Apple): no choice took it into account.",
         "1 file could not be read and was left out.",
         "1 cell failed and 1 cell was skipped: the comparison is incomplete.",
     )

@@ -104,7 +104,7 @@ def test_what_is_shown_has_the_interval_of_the_page(tmp_path: Path) -> None:
 
 
 def test_names_from_data_are_escaped(tmp_path: Path) -> None:
-    html = stored(tmp_path, cell(HOSTILE, 0.9, 0.8))._repr_html_()
+    html = stored(tmp_path, cell(HOSTILE, 0.9, 0.8, cell_id="c1"))._repr_html_()
     assert HOSTILE not in html
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2
 

@@ -73,7 +73,8 @@ def forget_leftovers(root: Path, *, older_than: float = 86400.0) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # A path may hold bytes that are no text; in JSON, what they become is the same text when it is read again.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from backbench.one_line import INCOMPLETE, OneLineGroup, plainly, without_chatter
+from backbench.printable import printable
 from backbench.records import Request
 
 _DEFAULT = Request()
@@ -184,7 +185,7 @@ def predict_command(model: Path, images: tuple[Path, ...], top: int, json_wanted
     click.echo(json.dumps(as_json(found), indent=1) + "\n" if json_wanted else as_table(found), nl=False)
     unreadable = [prediction for prediction in found if prediction.error]
     for prediction in unreadable:
-        click.echo(f"backbench: {prediction.file}: {prediction.error}", err=True)
+        click.echo(printable(f"backbench: {prediction.file}: {prediction.error}"), err=True)
     if unreadable:
         sys.exit(INCOMPLETE)
 

@@ -106,7 +106,7 @@ def peak_memory(
     """
     asked = json.dumps({"backbone": backbone, "image_size": image_size, "classes": classes, "precision": precision})
     done = subprocess.run(  # noqa: S603  our own interpreter and module
-        [sys.executable, "-m", "backbench.cost", asked],
+        [sys.executable, "-P", "-m", "backbench.cost", asked],  # -P: nothing of the folder where the user is
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -56,7 +56,7 @@ def gpu_has_bfloat16() -> bool:
 
 def used_by(backend: str) -> str | None:
     """Name of the device that a Keras backend computes on, asked in a process of its own, which takes seconds."""
-    command = [sys.executable, "-c", "from backbench.facts import device; print(device())"]
+    command = [sys.executable, "-P", "-c", "from backbench.facts import device; print(device())"]
     return _first_line(command, timeout=120, env={**os.environ, "KERAS_BACKEND": backend})
 
 

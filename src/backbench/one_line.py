@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from backbench.errors import BackbenchError
+from backbench.printable import printable
 
 BAD_REQUEST, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
@@ -31,10 +32,11 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(*args: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        os.environ["PYTHONSAFEPATH"] = "1"  # processes of ours take no module from the folder where the user is
         try:
             command(*args, **options)
         except BackbenchError as error:
-            click.echo(f"backbench: {error}", err=True)
+            click.echo(f"backbench: {printable(str(error))}", err=True)
             sys.exit(BAD_REQUEST)
         except KeyboardInterrupt:
             click.echo(f"\nbackbench: stopped; {STOPPED.get(command.__name__, 'nothing was written')}", err=True)
@@ -78,7 +80,7 @@ class OneLine(click.Command):
             click.echo(error.ctx.get_help() if error.ctx else "")
             code = 0
         except click.ClickException as error:
-            click.echo(f"backbench: {error.format_message()} (--help lists the options)", err=True)
+            click.echo(f"backbench: {printable(error.format_message())} (--help lists the options)", err=True)
             code = BAD_REQUEST
         sys.exit(code or 0)
 

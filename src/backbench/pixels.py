@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,14 @@ OVERSAMPLED = 2
 
 # Niceness of what is decoded in the background.
 BACKGROUND = 15
+
+# The decoders that may see a file, whatever it is called: Pillow has more, and that of EPS starts another program.
+# HEIF is there where somebody has registered pillow-heif.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "TGA", "PPM", "JPEG2000", "AVIF", "HEIF")
+
+# Pixels from which on images are decoded one at a time: one at Pillow's limit, 179 million, takes up to 3 GB.
+LARGE = 50_000_000
+_ONE_LARGE = threading.Lock()
 
 _BATCH = 32  # images per task: one future per image would cost memory that grows with the dataset
 
@@ -92,9 +100,14 @@ def load_square(encoded: bytes, size: int, resize: str) -> NDArray[np.uint8]:
     "stretch" resizes the whole image to the square, "crop" its centre square; both bilinear and antialiased.
     Large JPEGs are halved, quartered or more while they are decoded.
     """
-    with Image.open(io.BytesIO(encoded)) as image:
+    Image.init()
+    with Image.open(io.BytesIO(encoded), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
         image.draft(None, (OVERSAMPLED * size, OVERSAMPLED * size))
-        rgb = to_rgb(image)
+        with _ONE_LARGE if image.width * image.height > LARGE else nullcontext():
+            return _square(to_rgb(image), size, resize)
+
+
+def _square(rgb: Image.Image, size: int, resize: str) -> NDArray[np.uint8]:
     width, height = rgb.size
     side = min(width, height)
     left, top = ((width - side) / 2, (height - side) / 2) if resize == "crop" else (0, 0)
@@ -160,7 +173,7 @@ def _decode_into(
 
     Threads suffice: Pillow decodes and resizes outside the GIL.
     """
-    rows = np.load(path, mmap_mode="r+")
+    rows = np.load(path, mmap_mode="r+", allow_pickle=False)
     count, size = shape[0], shape[1]
 
     passing = threading.Event()
@@ -184,6 +197,8 @@ def _decode_into(
                 rows[index] = load_square(encoded, size, resize)
             except Exception as error:  # decoders of damaged files raise anything
                 failed[index] = why_unreadable(error)
+                if isinstance(error, MemoryError):  # of this moment, not of the image
+                    passing.set()
         return failed
 
     failures: dict[int, str] = {}
@@ -208,6 +223,8 @@ def why_unreadable(error: Exception) -> str:
     """One line without addresses or paths of this machine."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a known format"
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels (decompression bomb?)"
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -230,12 +247,12 @@ def _recall(pixels: Pixels, sidecar: Path, shape: tuple[int, ...]) -> dict[int, 
     """The failures that belong to finished pixels, or None when there are none to use."""
     try:
         known = json.loads(sidecar.read_text(encoding="utf-8"))["failures"]
+        failures = {int(index): str(reason) for index, reason in known.items()}
         rows = pixels.open()
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    if rows.shape != shape or rows.dtype != np.uint8:
-        return None
-    return {int(index): reason for index, reason in known.items()}
+    whole = rows.shape == shape and rows.dtype == np.uint8 and all(0 <= index < shape[0] for index in failures)
+    return failures if whole else None
 
 
 @contextmanager

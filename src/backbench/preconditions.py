@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backbench.errors import RequestError
-from backbench.records import PROTOCOL_VERSION, Dataset, Request
+from backbench.records import PROTOCOL_VERSION, SPLITS, Dataset, Request
 
 # What all cells of one table share; the columns do not tell it apart.
 RECIPE = ("resize", "augment", "views", "epochs", "batch_size", "engine", "precision", "backend")
@@ -53,7 +53,23 @@ def same_dataset(directory: Path, earlier: Mapping[str, Any], dataset: Dataset) 
     held = earlier.get("dataset", {})
     if earlier and held.get("fingerprint") != dataset.fingerprint:
         same = held.get("source") == dataset.source
-        what = "an earlier state or another selection of this dataset" if same else f"the dataset {held.get('source')}"
+        what = (
+            f"an earlier state or another selection of this dataset ({_difference(held, dataset)})"
+            if same
+            else f"the dataset {held.get('source')}"
+        )
         raise RequestError(
             f"{directory} holds results of {what}: choose another folder with --out, or start over with --fresh"
         )
+
+
+def _difference(held: Mapping[str, Any], dataset: Dataset) -> str:
+    """What became of a dataset, as far as numbers of images tell."""
+    then, now = held.get("counts", {}), [len(dataset.indices(split)) for split in SPLITS]
+    if [then.get(split) for split in SPLITS] == now:
+        return "as many images in each split, but not the same"
+    unreadable = len(dataset.health.get("unreadable", ()))
+    return (
+        f"then {', '.join(f'{then.get(split)} {split}' for split in SPLITS)} images, now {', '.join(map(str, now))}"
+        + (f", and {unreadable} that cannot be read" if unreadable else "")
+    )

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench import pixels
-from backbench.datasets.image_files import is_image_name, readable, require_regular
+from backbench.datasets.image_files import is_image_name, read_image, readable
 from backbench.errors import RequestError
 from backbench.hardware import cores
+from backbench.printable import printable
 
 # Images that are decoded and classified together; the last ones are filled up to as many.
 BATCH = 32
@@ -49,8 +50,7 @@ def predict(
 
     def decoded(file: Path) -> tuple[NDArray[np.uint8], str]:
         try:
-            require_regular(file)
-            return pixels.load_square(file.read_bytes(), classifier.size, classifier.resize), ""
+            return pixels.load_square(read_image(file), classifier.size, classifier.resize), ""
         except Exception as error:  # decoders of damaged files raise anything
             return np.zeros(square, np.uint8), pixels.why_unreadable(error)
 
@@ -99,8 +99,7 @@ def _likeliest(probabilities: NDArray[np.float32], labels: Sequence[str], top: i
 def as_table(predictions: Sequence[Prediction]) -> str:
     """One line for each image that could be read: the file, then its classes with their probabilities, aligned."""
     rows = [(row.file, *(f"{label} {share:.1%}" for label, share in row.classes)) for row in predictions if row.classes]
-    # A name could carry control sequences that repaint the terminal.
-    plain = [["".join(c if c.isprintable() else "?" for c in text) for text in row] for row in rows]
+    plain = [[printable(text) for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
     lines = ("  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)) for row in plain)
     return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -7,6 +7,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from backbench.printable import printable
+
 # Share of a job's work per phase, for the time that is left; only the bar depends on it.
 SHARES = {
     "building": 0.05,
@@ -69,7 +71,7 @@ class Bar:
 
     def line(self, text: str) -> None:
         """A line that stays."""
-        self._bar.write(text, file=sys.stdout)
+        self._bar.write(printable(text), file=sys.stdout)
         sys.stdout.flush()
 
     def _move(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ def assembled(body: keras.Model, head: Head | None, *, labels: Sequence[str], re
 
 def load(path: Path) -> Classifier:
     """Read a model that `build` made, from its file alone. Raises RequestError for any other file."""
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):  # by the name, Keras would read older formats as well
+        raise RequestError(f"{path} cannot be loaded as a Keras model: it is no .keras archive")
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # readers of damaged archives raise anything

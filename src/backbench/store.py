@@ -14,6 +14,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from backbench import record_checks
 from backbench.cache import sha256_file, whole_file, write_json, write_text
 from backbench.columns import COLUMN_NAMES, COLUMNS
 from backbench.errors import RequestError
@@ -55,11 +56,12 @@ def read_run(directory: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RequestError(f"{directory} holds no results (run.json is missing): name the folder of a sweep") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"{path} cannot be read ({error}): run the sweep again with --fresh") from None
-    if not isinstance(content, dict):
-        raise RequestError(f"{path} is not the record of a run: run the sweep again with --fresh")
-    return content
+    try:
+        return record_checks.run(content)
+    except ValueError as error:
+        raise RequestError(f"{path} is not the record of a run ({error}): run the sweep again with --fresh") from None
 
 
 def write_cell(directory: Path, finished: Finished) -> None:
@@ -96,16 +98,8 @@ def read_cells(directory: Path) -> list[Cell]:
 
 def _read_cell(path: Path) -> Cell:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Cell(
-            cell_id=content["cell_id"],
-            status=content["status"],
-            reason=content["reason"],
-            identity=content["identity"],
-            row=content["row"],
-            trace=content["trace"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return record_checks.cell(json.loads(path.read_text(encoding="utf-8")), name=path.stem)
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"{path} is damaged ({error}): delete it and run the sweep again") from None
 
 
@@ -154,14 +148,26 @@ def keep_models(directory: Path, cell_ids: Collection[str]) -> None:
 
 
 def read_predictions(directory: Path, cell_id: str) -> dict[str, NDArray[Any]]:
-    """Ids, labels and class probabilities of val and test items. Raises FileNotFoundError for a cell without them."""
-    with np.load(directory / "predictions" / f"{cell_id}.npz", allow_pickle=False) as content:
-        return {name: content[name] for name in content.files}
+    """Ids, labels and class probabilities of val and test items.
+
+    Raises FileNotFoundError for a cell without them and RequestError for a damaged file.
+    """
+    path = directory / "predictions" / f"{cell_id}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return record_checks.predictions({name: content[name] for name in content.files})
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # readers of damaged archives raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise RequestError(f"{path} is damaged ({reason}): delete it and run the sweep again") from None
 
 
 def table(cells: Iterable[Cell]) -> pd.DataFrame:
     """One row per cell, the declared columns in their order and types."""
-    rows = [{**cell.row, "status": cell.status, "reason": cell.reason, "cell_id": cell.cell_id} for cell in cells]
+    rows = [
+        {**cell.row, "status": cell.status, "reason": _text(cell.reason), "cell_id": cell.cell_id} for cell in cells
+    ]
     frame = pd.DataFrame(rows, columns=list(COLUMN_NAMES))
     return frame.astype({column.name: column.dtype for column in COLUMNS})
 
@@ -178,7 +184,12 @@ def read_table(directory: Path) -> pd.DataFrame:
     path = directory / "table.parquet"
     if not path.exists():
         raise RequestError(f"{directory} holds no table yet (table.parquet is missing): run the sweep first")
-    return pd.read_parquet(path).astype({column.name: column.dtype for column in COLUMNS})
+    try:
+        frame = pd.read_parquet(path).astype({column.name: column.dtype for column in COLUMNS})
+        frame["cell_id"].dropna().map(record_checks.cell_id)  # they become names of files
+    except (OSError, ValueError, KeyError) as error:
+        raise RequestError(f"{path} is damaged ({error}): delete it and run the sweep again") from None
+    return frame
 
 
 def clear(directory: Path) -> None:
@@ -192,6 +203,11 @@ def clear(directory: Path) -> None:
             (directory / folder).rmdir()
     for name in ("table.csv", "table.parquet", "leaderboard.html", "run.json"):
         (directory / name).unlink(missing_ok=True)
+
+
+def _text(reason: str) -> str:
+    """A reason may repeat a path, and a path may hold bytes that are no text."""
+    return reason.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _place(cell: Cell) -> tuple[Any, ...]:

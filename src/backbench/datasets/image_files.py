@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from backbench.cache import sha256_file
 from backbench.datasets.hashing import Progress, digest_all
 from backbench.records import Listing
 
@@ -19,6 +20,10 @@ EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".tga"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif"}
 )
+
+
+# No photograph is larger, and its bytes are held in memory while it is decoded.
+MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,7 @@ class FileImages:
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the file. Raises OSError, also for what is not a regular file."""
-        path = self.root / self.paths[index]
-        require_regular(path)
-        return path.read_bytes()
+        return read_image(self.root / self.paths[index])
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,33 @@ def is_image_name(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in EXTENSIONS
 
 
-def require_regular(path: Path) -> None:
-    """Raises OSError unless the path leads to a regular file: opening a pipe or a device could wait for ever."""
-    if not stat.S_ISREG(path.stat().st_mode):
+def read_image(path: Path) -> bytes:
+    """Bytes of an image file. Raises OSError, also for what is not a regular file or too large for an image."""
+    with _opened(path) as stream:
+        return stream.read()
+
+
+def _opened(path: Path) -> BufferedReader:
+    """A regular file of at most `MOST_BYTES`; a pipe or a device could wait for ever or never end."""
+    try:
+        _require_image(path.stat())
+        # It may have become a pipe since: opened so, a pipe does not wait for somebody to write.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:  # a name with a null byte, as a list of files may hold
+        raise OSError("not the name of a file") from None
+    try:
+        _require_image(os.fstat(handle))
+    except OSError:
+        os.close(handle)
+        raise
+    return os.fdopen(handle, "rb")
+
+
+def _require_image(info: os.stat_result) -> None:
+    if not stat.S_ISREG(info.st_mode):
         raise OSError("not a regular file")
+    if info.st_size > MOST_BYTES:
+        raise OSError(f"larger than {MOST_BYTES // 2**20:,} MiB")
 
 
 def readable(path: str) -> str:
@@ -79,9 +105,8 @@ def listing_of_files(
     ordered = sorted(entries, key=lambda entry: readable(entry.path))
 
     def digest(index: int) -> str:
-        path = root / ordered[index].path
-        require_regular(path)
-        return sha256_file(path)
+        with _opened(root / ordered[index].path) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     digests, failures = digest_all(len(ordered), digest, progress)
     found = [(entry, digests[index]) for index, entry in enumerate(ordered) if index not in failures]

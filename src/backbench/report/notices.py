@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from backbench.analysis import Recommendation, numbers
+from backbench.report import class_sizes
 
 # Lists of files are for looking at, not for processing: run.json has them whole.
 LISTED = 30
@@ -47,10 +48,13 @@ def _notices(health: Mapping[str, Any], facts: Recommendation, known_from_train:
     if conflicting:
         yield f"{_many(conflicting, 'image')} {'occurs' if conflicting == 1 else 'occur'} under more than one label."
     yield from facts.cautions
-    for split in ("val", "test"):
+    yield from class_sizes.sentences(section(health, "per_class"), facts)
+    for split, harm in (("val", "no choice took {} into account"), ("test", "no score says whether {} recognised")):
         absent = sequence(health.get(f"missing_in_{split}"))
         if absent:
-            yield f"{_many(len(absent), 'class', 'classes')} without images in {split}: {_some(absent)}."
+            them = ("it", "it is") if len(absent) == 1 else ("them", "they are")
+            meaning = harm.format(them[split == "test"])
+            yield f"{_many(len(absent), 'class', 'classes')} without images in {split} ({_some(absent)}): {meaning}."
     unreadable = sequence(health.get("unreadable"))
     if unreadable:
         verb = "was" if len(unreadable) == 1 else "were"
