@@ -26,7 +26,8 @@ from backbench.provenance import now
 from backbench.records import Request
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from kill_harness import SMALL, Campaign, Kill, warm
+from kill_campaign import Campaign
+from kill_harness import SMALL, Kill, warm
 
 
 def main() -> None:

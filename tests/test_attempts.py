@@ -159,6 +159,15 @@ def test_the_time_of_a_cell_begins_with_it(job: Job) -> None:
     )
 
 
+def test_memory_that_ran_out_in_a_training_step_of_one_image_is_that_cells_failure(job: Job) -> None:
+    assert job.wanted
+    one = replace(job, batch_size=1)
+    told, following = after(in_work(one, job.wanted[1], "fine-tuning"), NO_ROOM)
+    assert told == [replace(NO_ROOM, cells=(job.wanted[1],))]
+    assert following is not None
+    assert following.job.wanted == (job.wanted[0], job.wanted[2])
+
+
 def test_a_summary_is_the_last_word(job: Job) -> None:
     attempt = Attempt(job)
     summary = Summary("MobileNetV2", {}, {})

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from kill_harness import command, differences
+from kill_campaign import differences
+from kill_harness import command
 
 from backbench import doctor, store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -14,6 +15,9 @@ from typing import Any
 import click
 
 from backbench.errors import BackbenchError
+
+# What is wrong with a disk and not with this program.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 BAD_REQUEST, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
@@ -42,6 +46,11 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
             os._exit(INTERRUPTED)  # a download that is still running must not hold up the exit
         except BrokenPipeError:
             os._exit(1)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            click.echo(f"backbench: cannot write {error.filename or 'to the disk'} ({error.strerror})", err=True)
+            sys.exit(BAD_REQUEST)
 
     return wrapped
 

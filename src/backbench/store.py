@@ -96,7 +96,7 @@ def write_cell(directory: Path, finished: Finished) -> None:
         files[f"models/{path.name}"] = sha256_file(finished.model)
         finished.model.replace(path)
     content = {"schema": SCHEMA, **asdict(cell), "files": files}
-    write_json(directory / "cells" / f"{cell.cell_id}.json", {**content, "sha256": _seal(content)})
+    write_json(directory / "cells" / f"{cell.cell_id}.json", sealed(content))
     for earlier in read_cells(directory):
         replaced = cell.status == "ok" or earlier.status != "ok"
         if replaced and earlier.cell_id != cell.cell_id and place(earlier) == place(cell):
@@ -142,7 +142,7 @@ def _record(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         whole = content["cell_id"] == path.stem and set(content) >= {name.name for name in fields(Cell)}
         if content["schema"] != 1:  # which had no digest
-            whole = whole and content["schema"] == SCHEMA and content.pop("sha256") == _seal(content)
+            whole = whole and content["schema"] == SCHEMA and content == sealed(content)
         if whole:
             return dict(content)
         reason = "its content is not what was written"
@@ -151,9 +151,10 @@ def _record(path: Path) -> dict[str, Any]:
     raise RequestError(f"{path} is damaged ({reason}): {_AGAIN}")
 
 
-def _seal(content: Mapping[str, Any]) -> str:
-    """Digest of a record as it will be read: JSON makes lists of tuples and text of all keys."""
-    return digest_of(json.loads(json.dumps(content)))
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a cell as it will be read, with the digest of all else in it."""
+    as_read = json.loads(json.dumps({name: value for name, value in content.items() if name != "sha256"}))
+    return {**as_read, "sha256": digest_of(as_read)}
 
 
 def file_of(directory: Path, cell_id: str, folder: str) -> Path | None:

@@ -69,19 +69,18 @@ def run(
                 running[receiving] = _Running(position, attempt, process, log)
             if not running:
                 return
-            ends = [
-                (place, overrun(one.attempt, timeout or 0.0))
-                for place, one in running.items()
-                if _left(one, timeout) <= 0
-            ]
-            patience = min(_left(one, timeout) for one in running.values())
-            for place in [] if ends else wait(list(running), timeout=None if patience == math.inf else patience):
-                one = running[cast("Connection", place)]
-                told, end = _listen(cast("Connection", place), one)
-                yield from ((one.position, event) for event in told)
-                if end:
-                    ends.append((cast("Connection", place), end))
-            for place, end in ends:
+            patience = max(0.0, min(_left(one, timeout) for one in running.values()))
+            ends: dict[Connection, Broken] = {}
+            for place in cast("list[Connection]", wait(list(running), None if patience == math.inf else patience)):
+                while place not in ends and place.poll():  # to the end: what is late may have been done in time
+                    told, end = _listen(place, running[place])
+                    yield from ((running[place].position, event) for event in told)
+                    if end:
+                        ends[place] = end
+            for place, one in running.items():
+                if timeout is not None and place not in ends and _left(one, timeout) <= 0:
+                    ends[place] = overrun(one.attempt, timeout)
+            for place, end in ends.items():
                 one = running.pop(place)
                 _stop([one.process])
                 place.close()
@@ -204,7 +203,8 @@ def _obituary(exitcode: int, attempt: Attempt, log: Path) -> Broken:
         how += ", as the system does when memory runs out (fewer --workers or a smaller --image-size need less)"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
     words = f"; its last words: {' | '.join(lines[-LAST_LINES:])}" if lines else ""
-    return Broken("failed", f"the job was {how}{words}", memory=exitcode == -signal.SIGKILL)
+    memory = exitcode == -signal.SIGKILL or any(sign in words for sign in OUT_OF_MEMORY)
+    return Broken("failed", f"the job was {how}{words}", memory=memory)
 
 
 def _plain(label: str) -> str:
