@@ -14,7 +14,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),gpu,bench)
 
 , := ,
 
-.PHONY: bench install dev test test-slow check format benchmark reference lock clean
+.PHONY: bench install dev test test-slow check format benchmark soak reference lock clean
 
 bench: install
 	@$(BIN)/backbench sweep --dataset "$(DATASET)" --backbones "$(BACKBONES)" --freeze "$(FREEZE)" $(SWEEP_OPTIONS)
@@ -69,6 +69,11 @@ benchmark: install
 	$(BIN)/python benchmarks/freeze_depth.py --dataset "$(DATASET)"
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/report_speed.py
+
+# Sweeps under injected faults for so many minutes; the report is benchmarks/soak.json.
+MINUTES ?= 10
+soak: install
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
 # The committed runs: GROCERY names the folder of photos; without it only digits is done. The photos stay out of the page.
 KEPT := leaderboard.html table.csv table.parquet plots

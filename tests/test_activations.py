@@ -143,8 +143,7 @@ def test_the_batch_size_does_not_change_features(
     size: int,
 ) -> None:
     expected = np.concatenate([features for (features,) in keras_engine.forward(model, batches(pixels, rows))])
-    monkeypatch.setattr(activations, "batches", lambda pixels, rows: batches(pixels, rows, size=size))
-    found = frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path)
+    found, _ = activations.frozen_pass(Frozen(model, batch=size), pixels, rows, key=KEY, cache=tmp_path)
     same(found, expected)
 
 
@@ -267,6 +266,8 @@ def test_damaged_files_are_not_used(
     found = frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path)
     assert sum(images_seen) == 70
     assert found.tobytes() == expected.tobytes()
+    aside = features.with_name(f"{features.name}.damaged")
+    assert aside.exists() == (damage != "no note"), "without a note it was never finished"
     images_seen.clear()
     frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path)
     assert images_seen == [], "the repaired ones are used"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -514,3 +515,23 @@ def test_a_request_is_refused_without_a_framework(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert len(found.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_line_for_a_report_too(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def full(directory: Path, frame: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory / "table.csv"))
+
+    monkeypatch.setattr(store, "write_table", full)
+    found = CliRunner().invoke(cli.main, ["report", str(results)])
+    assert found.exit_code == 2
+    assert found.stderr == f"backbench: cannot write {results / 'table.csv'} (No space left on device)\n"
+
+
+def test_a_timeout_that_is_no_duration_is_refused(here: Path) -> None:
+    assert refused("--timeout", "30 minutes") == "--timeout 30 minutes is no duration: write 90s, 30m or 2h"
+
+
+def test_a_limit_of_the_cache_that_is_no_size_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKBENCH_CACHE_LIMIT", "plenty")
+    assert refused() == "BACKBENCH_CACHE_LIMIT=plenty is no size: a number of GB, such as 50"

@@ -106,11 +106,12 @@ def test_finished_file_is_not_asked_for_again(host: Host, target: Path) -> None:
     assert host.ranges == [None]
 
 
-def test_damaged_file_is_replaced(host: Host, target: Path) -> None:
+def test_damaged_file_is_set_aside_and_replaced(host: Host, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(CONTENT[:-1])
     download(host.url, target, digest=MD5)
     assert target.read_bytes() == CONTENT
+    assert target.with_name(f"{target.name}.damaged").read_bytes() == CONTENT[:-1]
 
 
 def test_refused_port_is_an_unreachable_host(target: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
 import signal
 import struct
+import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -18,8 +22,8 @@ import pytest
 from backbench import planning
 from backbench.cells import plan
 from backbench.executors import local
-from backbench.executors.local import Broken
-from backbench.records import Event, Finished, Job, Progress, Request, Summary
+from backbench.executors.attempts import Broken
+from backbench.records import Cell, Event, Finished, Job, Progress, Request, Started, Summary
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Doomed:
 
     label: str
     end: str
+    wanted: tuple[str, ...] = ("a cell",)
+    inference_batch: int = 1
 
     @property
     def backend(self) -> str:
@@ -48,6 +54,53 @@ class Doomed:
             time.sleep(600)
         os.kill(os.getpid(), getattr(signal, self.end))
         return "tensorflow"
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Stands in for a job whose cells come to the ends that they are given; nothing of a framework is imported."""
+
+    label: str
+    ends: dict[str, str]
+    wanted: tuple[str, ...]
+    inference_batch: int = 32
+    batch_size: int = 32
+
+    @property
+    def backend(self) -> str:
+        if os.getpid() != PARENT.get("pid"):
+            acting = types.ModuleType("backbench.job")
+            acting.run = act  # type: ignore[attr-defined]
+            sys.modules["backbench.job"] = acting
+        return "tensorflow"
+
+
+def act(job: Scripted, emit: Any) -> None:
+    emit(Progress("frozen pass", 0, 1))
+    if "shared" in job.ends:
+        meet(job, job.ends["shared"])
+    for cell in job.wanted:
+        emit(Started(cell))
+        emit(Progress("evaluation", 0, 1))
+        meet(job, job.ends.get(cell, "well"))
+        emit(Finished(Cell(cell, "ok", "", {}, {"images": job.inference_batch})))
+    emit(Summary(job.label, {}, {}))
+
+
+def meet(job: Scripted, end: str) -> None:
+    if end == "sleeps":
+        time.sleep(600)
+    elif end == "needs memory" and job.inference_batch > 8:
+        raise MemoryError("no room for so many images")
+    elif end.startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, end))
+    elif end == "full disk":
+        raise OSError(errno.ENOSPC, "No space left on device", "features.npy")
+
+
+def told_by(job: Scripted, logs: Path, timeout: float | None = None) -> list[Event | Broken]:
+    events = local.run([(0, job)], logs=logs, timeout=timeout)  # type: ignore[list-item]
+    return [event for _, event in events if not isinstance(event, Progress)]
 
 
 PARENT: dict[str, int] = {}  # empty in the children: they import this module anew
@@ -106,7 +159,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 def test_a_job_hands_over_its_cells_and_a_summary(told: Told) -> None:
     *before, cell, summary = told.events[0]
     assert before
-    assert all(isinstance(event, Progress) for event in before)
+    assert all(isinstance(event, Progress) for event in before), "that a cell was started is the executor's own affair"
     assert isinstance(cell, Finished)
     assert cell.cell.status == "ok"
     assert cell.cell.cell_id == plan(told.jobs[0])[0].cell_id
@@ -177,6 +230,90 @@ def test_a_job_that_is_killed_while_it_hands_something_over_is_a_failure_too(tmp
     assert 1 in found, "the next job still runs"
 
 
+def test_a_cell_that_kills_its_process_costs_itself_only(tmp_path: Path) -> None:
+    job = Scripted("Job", {"b": "SIGSEGV"}, ("a", "b", "c"))
+    first, broken, last, summary = told_by(job, tmp_path)
+    assert isinstance(first, Finished)
+    assert first.cell.cell_id == "a"
+    assert broken == Broken("failed", "the job was killed by SIGSEGV in the phase 'evaluation'", ("b",))
+    assert isinstance(last, Finished)
+    assert last.cell.cell_id == "c"
+    assert isinstance(summary, Summary)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000-Job.2.log", "000-Job.log"]
+
+
+def test_what_kills_the_part_that_all_cells_share_ends_the_job(tmp_path: Path) -> None:
+    (broken,) = told_by(Scripted("Job", {"shared": "SIGABRT"}, ("a", "b")), tmp_path)
+    assert broken == Broken("failed", "the job was killed by SIGABRT in the phase 'frozen pass'")
+
+
+def test_a_cell_that_takes_too_long_is_stopped_and_the_others_go_on(tmp_path: Path) -> None:
+    job = Scripted("Job", {"b": "sleeps"}, ("a", "b", "c"))
+    first, broken, last, summary = told_by(job, tmp_path, timeout=6.0)
+    assert isinstance(broken, Broken)
+    assert broken.cells == ("b",)
+    assert broken.reason == "stopped by --timeout: it took longer than 6s (in the phase 'evaluation')"
+    assert [event.cell.cell_id for event in (first, last) if isinstance(event, Finished)] == ["a", "c"]
+    assert isinstance(summary, Summary)
+    assert _children() == set()
+
+
+def test_a_shared_part_that_takes_too_long_would_do_so_again(tmp_path: Path) -> None:
+    (broken,) = told_by(Scripted("Job", {"shared": "sleeps"}, ("a", "b")), tmp_path, timeout=4.0)
+    assert isinstance(broken, Broken)
+    assert broken.cells == ()
+    assert "what all cells of this backbone share took longer than 4s (in the phase 'frozen pass')" in broken.reason
+
+
+def test_a_job_that_runs_out_of_memory_is_started_again_on_fewer_images_and_the_cell_says_so(tmp_path: Path) -> None:
+    finished, summary = told_by(Scripted("Job", {"shared": "needs memory"}, ("a",)), tmp_path)
+    assert isinstance(finished, Finished)
+    assert finished.cell.row == {"images": 8}
+    assert finished.cell.reason == "memory ran out at first: what trains nothing ran on 8 images at a time"
+    assert isinstance(summary, Summary)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_job_that_the_system_kills_for_its_memory_has_three_lives(tmp_path: Path) -> None:
+    (broken,) = told_by(Scripted("Job", {"a": "SIGKILL"}, ("a",)), tmp_path)
+    assert isinstance(broken, Broken)
+    assert broken.status == "failed"
+    assert broken.reason.startswith("the job was killed by SIGKILL in the phase 'evaluation'")
+    assert broken.reason.endswith("8 images at a time were still too many")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_full_disk_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (broken,) = told_by(Scripted("Job", {"shared": "full disk"}, ("a",)), tmp_path)
+    assert isinstance(broken, Broken)
+    assert broken.reason.startswith("the disk is full (OSError: [Errno 28] No space left on device: 'features.npy')")
+    assert "BACKBENCH_CACHE" in broken.reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_jobs_do_not_outlive_a_sweep_that_was_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom pathlib import Path\nimport test_executor_local as t\nt.PARENT['pid'] = os.getpid()\n"
+        "for _, event in t.local.run([(0, t.Scripted('Job', {'a': 'sleeps'}, ('a',)))], logs=Path(sys.argv[1])):\n"
+        "    print(*(child.pid for child in t.multiprocessing.active_children()), flush=True)\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    sweep = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert sweep.stdout is not None
+    child = int(sweep.stdout.readline())
+    sweep.kill()
+    sweep.communicate()
+    gone = time.monotonic() + 20
+    while Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes():
+        assert time.monotonic() < gone
+        time.sleep(0.05)
+
+
 def test_a_job_that_ends_without_a_word_is_a_failure(tmp_path: Path) -> None:
     """Its cells would be missing from the table otherwise, with nobody told."""
     ((_, broken),) = run_doomed(tmp_path, "leaves without a word")
@@ -216,6 +353,4 @@ def test_no_jobs_are_no_events(tmp_path: Path) -> None:
 
 
 def _children() -> set[int]:
-    import multiprocessing
-
     return {child.pid for child in multiprocessing.active_children() if child.pid}

@@ -258,7 +258,7 @@ def test_weights_of_another_network_are_refused(copy: Path, tmp_path: Path) -> N
     content["files"] = {
         f"models/{scratch}.npz": hashlib.sha256((copy / "models" / f"{scratch}.npz").read_bytes()).hexdigest()
     }
-    record.write_text(json.dumps(content))
+    record.write_text(json.dumps(store.sealed(content)))
     assert "does not fit its cell" in refused(copy, "scratch", "--to", tmp_path / "a.keras")
 
 
@@ -266,7 +266,7 @@ def test_other_pretrained_weights_than_those_of_the_cell_are_refused(copy: Path,
     record = copy / "cells" / f"{row_of(copy, 'all')['cell_id']}.json"
     content = json.loads(record.read_text())
     content["identity"]["weights_digest"] = "0" * 64
-    record.write_text(json.dumps(content))
+    record.write_text(json.dumps(store.sealed(content)))
     message = refused(copy, f"{MOBILE}@all", "--to", tmp_path / "a.keras")
     assert message.startswith(f"the weights of {MOBILE} that are here (keras cache) are not those that the cell was")
 

@@ -296,13 +296,15 @@ def test_a_large_jpeg_is_scaled_while_it_is_decoded_and_a_small_one_is_not(
             assert np.abs(found - whole).max() <= 3
 
 
-@pytest.mark.parametrize("damage", ["cut", "json", "sidecar", "shape"])
+@pytest.mark.parametrize("damage", ["bit", "cut", "json", "sidecar", "shape"])
 def test_damaged_files_are_made_again(cache: Path, damage: str) -> None:
     items = listing(saved(photo(), "PNG"))
     found, _ = decode(items, size=8, resize="stretch", cache=cache)
     good = found.path.read_bytes()
     sidecar = found.path.with_suffix(".json")
-    if damage == "cut":
+    if damage == "bit":
+        found.path.write_bytes(good[:-5] + bytes([good[-5] ^ 1]) + good[-4:])
+    elif damage == "cut":
         found.path.write_bytes(good[:-5])
     elif damage == "json":
         sidecar.write_text("{")
@@ -312,7 +314,9 @@ def test_damaged_files_are_made_again(cache: Path, damage: str) -> None:
         np.save(found.path, np.zeros((3, 3), np.uint8))
     decode(items, size=8, resize="stretch", cache=cache)
     assert found.path.read_bytes() == good
-    assert json.loads(sidecar.read_text()) == {"failures": {}}
+    assert json.loads(sidecar.read_text()) == {"sha256": hashlib.sha256(good).hexdigest(), "failures": {}}
+    aside = found.path.with_name(f"{found.path.name}.damaged")
+    assert aside.exists() == (damage != "sidecar"), "without a note it was never finished"
 
 
 def test_several_at_once_agree(cache: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,9 +21,9 @@ import sklearn.datasets
 from click.testing import CliRunner
 from PIL import Image
 
-from backbench import cli, metrics, store, supply, sweep, thumbnails
+from backbench import cli, doctor, metrics, store, supply, sweep, thumbnails
 from backbench.errors import RequestError, UnavailableError
-from backbench.executors.local import Broken
+from backbench.executors.attempts import Broken
 from backbench.records import PROTOCOL_VERSION, Dataset, Event, Finished, Job, Note, Pixels, Request, Weights
 
 MOBILE = "MobileNetV2:alpha=0.35"
@@ -84,7 +86,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     labels: list[str] = []
 
     def in_process(
-        jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1
+        jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1, timeout: float | None = None
     ) -> Generator[tuple[int, Event | Broken]]:
         from backbench import cost
         from backbench import job as running
@@ -648,3 +650,109 @@ def test_pretrained_features_beat_random_ones_by_far_on_photos(
     assert identities["imagenet"]["weights_digest"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert identities["none"]["weights_digest"] is None
     assert json.loads((out / "run.json").read_text())["dataset"]["counts"] == {"train": 60, "val": 15, "test": 60}
+
+
+def test_cells_that_broke_are_stored_and_the_others_of_the_job_go_on(
+    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process = sweep.local.run
+
+    def one_breaks(jobs: Iterable[tuple[int, Job]], **options: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, job in jobs:
+            assert job.wanted is not None
+            assert len(job.wanted) == 2
+            yield position, Broken("failed", "stopped by --timeout: it took longer than 1s", job.wanted[:1])
+            yield from in_process([(position, replace(job, wanted=job.wanted[1:]))], **options)
+
+    monkeypatch.setattr(sweep.local, "run", one_breaks)
+    outcome = sweep.run(replace(copy.request, backbones="scratch", seeds=3))
+    assert outcome.counts == {"ok": 2, "failed": 1}
+    rows = copy.table.set_index("seed").loc[lambda table: table["backbone"] == "scratch"]
+    assert rows["status"].to_dict() == {0: "ok", 1: "failed", 2: "ok"}
+    assert rows.loc[1, "reason"] == "stopped by --timeout: it took longer than 1s"
+
+
+@pytest.mark.parametrize("folder", ["predictions", "cells"])
+def test_a_full_disk_ends_a_sweep_with_one_line_and_costs_nothing_that_was_stored(
+    swept: Swept, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    request = replace(swept.request, out=tmp_path / "digits")
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if name.parent.name == folder and list((tmp_path / "digits/cells").glob("[!.]*")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(name))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RequestError) as stopped:
+        sweep.run(request)
+    assert "No space left on device" in str(stopped.value)
+    assert "the same command goes on from there" in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert store.read_table(tmp_path / "digits")["status"].tolist() == ["ok"]
+    again = sweep.run(request)
+    assert (again.already, again.counts) == (1, {"ok": 2})
+    assert doctor.look_at(tmp_path / "digits") == []
+
+
+def test_what_cannot_be_written_to_ends_a_sweep_with_one_line(swept: Swept, ran: list[str], tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits/predictions").write_text("not a folder")
+    with pytest.raises(RequestError, match=r"predictions .*what was finished is stored"):
+        sweep.run(replace(swept.request, out=tmp_path / "digits"))
+
+
+@pytest.mark.parametrize(("folder", "named"), [("cells", "json"), ("predictions", "npz"), ("heads", "npz")])
+def test_a_damaged_file_is_set_aside_and_its_cell_is_measured_again_to_the_same_values(
+    copy: Swept, ran: list[str], capsys: pytest.CaptureFixture[str], folder: str, named: str
+) -> None:
+    path = copy.out / folder / f"{copy.row(MOBILE)['cell_id']}.{named}"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    before = copy.table
+    outcome = sweep.run(copy.request)
+    assert (outcome.already, outcome.counts) == (1, {"ok": 2})
+    assert ran == [f"{MOBILE} (random weights)"]
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == content
+    assert f"it was set aside as {folder}/{path.name}.damaged" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(copy.table.drop(columns=TIMES), before.drop(columns=TIMES))
+    assert doctor.look_at(copy.out) == []
+
+
+def test_a_sweep_that_was_killed_before_it_wrote_table_and_page_writes_them(copy: Swept, ran: list[str]) -> None:
+    expected = copy.table
+    store.write_table(copy.out, expected.iloc[:1])
+    (copy.out / "leaderboard.html").unlink()
+    outcome = sweep.run(copy.request)
+    assert (outcome.already, ran) == (2, [])
+    pd.testing.assert_frame_equal(copy.table, expected)
+    assert doctor.look_at(copy.out) == []
+
+
+def test_the_same_jobs_in_another_order_give_the_same_cells(copy: Swept, ran: list[str], tmp_path: Path) -> None:
+    turned = replace(copy.request, backbones=f"scratch,{MOBILE}", out=tmp_path / "turned")
+    sweep.run(turned)
+    assert ran == ["scratch", f"{MOBILE} (random weights)"]
+    found = store.read_table(tmp_path / "turned")
+    pd.testing.assert_frame_equal(found.drop(columns=TIMES), copy.table.drop(columns=TIMES))
+    for cell_id in found["cell_id"]:
+        ours, theirs = (store.read_predictions(place, cell_id) for place in (tmp_path / "turned", copy.out))
+        assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_cache_is_kept_to_its_size_but_for_what_is_in_use(
+    copy: Swept, ran: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "cache"
+    shutil.copytree(cache, mine)
+    (mine / "pixels/old.npy").write_bytes(b"x" * 1000)
+    monkeypatch.setenv("BACKBENCH_CACHE", str(mine))
+    monkeypatch.setenv("BACKBENCH_CACHE_LIMIT", "0")
+    cell_file(copy, "scratch").unlink()
+    assert sweep.run(copy.request).counts == {"ok": 2}
+    assert not (mine / "pixels/old.npy").exists()
+    assert len(list((mine / "pixels").glob("*.npy"))) == 1, "the decoded images were being read"

@@ -261,6 +261,7 @@ def test_damaged_conversion_is_made_again(pin: Pin, cache: Path) -> None:
     converted.write_bytes(converted.read_bytes()[:-100])
     again = find_weights(backbone, cache=cache, mirrors=True, unreachable=set())
     assert again.format == "hdf5"
+    assert converted.with_name(f"{converted.name}.damaged").exists()
     model = graph.build(backbone, image_size=64, weights=again, cache=cache)
     assert tensors_digest(model.get_weights()) == again.digest
     assert find_weights(backbone, cache=cache, mirrors=True, unreachable=set()).path == converted

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from backbench import cache as caching
 from backbench.augment import view
-from backbench.engines import BATCH, Engine, Forward, Inputs, Ran, engine_for
+from backbench.cache_limit import hold
+from backbench.engines import BATCH, Engine, Forward, Inputs, Ran, engine_for, pieces
 
 KERAS = engine_for("keras", precision="float32")
 
@@ -41,10 +42,11 @@ class Frozen:
 
     `model` is what `graph.frozen_part` gives, with or without features (`pooled`). The network itself divides and
     rounds: that is much quicker than NumPy's rounding to float16, and only half the bytes leave the device. `ran` says
-    what ran it, once something has, and `ready_seconds` how long it took to make that ready.
+    what ran it, once something has, and `ready_seconds` how long it took to make that ready. It runs on at most `batch`
+    images at a time.
     """
 
-    def __init__(self, model: keras.Model, *, pooled: bool = True, engine: Engine = KERAS) -> None:
+    def __init__(self, model: keras.Model, *, pooled: bool = True, engine: Engine = KERAS, batch: int = BATCH) -> None:
         own = model.outputs[: int(pooled)]
         tensors = model.outputs[int(pooled) :]
         self.width = int(own[0].shape[-1]) if pooled else 0
@@ -53,6 +55,7 @@ class Frozen:
         self.scales: tuple[float, ...] = ()
         self.ran = Ran("", "")
         self.ready_seconds = 0.0
+        self.batch = batch
         self._engine = engine
         self._run: Forward | None = None
 
@@ -65,7 +68,7 @@ class Frozen:
         self._run, self.ran = self._engine(self.model, inputs)
         self.ready_seconds = time.perf_counter() - began
         if self.tensors:
-            ((*_, largest),) = self._run([inputs])
+            largest = np.concatenate([outputs[-1] for outputs in self._run(pieces(inputs, self.batch))])
             self.scales = tuple(scale_for(value) for value in largest.max(axis=0))
         return self._run
 
@@ -199,6 +202,7 @@ def frozen_pass(
     """
     path = cache / "features" / f"{caching.digest_of(key)}.npy"
     note = path.with_suffix(".json")
+    hold(path)
     recalled = None if kept else _recall(path, note, (len(rows), frozen.width))
     if recalled is not None:
         features, seconds, frozen.ran = recalled
@@ -208,14 +212,17 @@ def frozen_pass(
     began += frozen.ready_seconds
     with caching.whole_file(path) as temporary:
         features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(rows), frozen.width))
-        _run(frozen, batches(pixels, rows), features, kept, first=0, progress=progress)
+        caching.reserve(temporary)  # a full disk shows now, and not as a crash
+        _run(frozen, batches(pixels, rows, size=frozen.batch), features, kept, first=0, progress=progress)
         features.flush()
         digest = caching.sha256_file(temporary)
+        # Opened under this name: another process that computes the same may soon give the other one to its own file.
+        found: NDArray[np.float32] = np.load(temporary, mmap_mode="r", allow_pickle=False)
     seconds = time.perf_counter() - began
     if frozen.ran.engine == key.get("engine", frozen.ran.engine):  # falling back on another may have a passing cause
         recorded = {"sha256": digest, "seconds": seconds, "ran": asdict(frozen.ran), "key": dict(key)}
         caching.write_json(note, recorded)
-    return np.load(path, mmap_mode="r", allow_pickle=False), seconds
+    return found, seconds
 
 
 def augmented_pass(
@@ -238,11 +245,11 @@ def augmented_pass(
     """
     items = np.tile(train, views - 1)
     numbers = np.repeat(np.arange(1, views), len(train))
-    pieces = (slice(start, start + BATCH) for start in range(0, len(items), BATCH))
+    parts = (slice(start, start + frozen.batch) for start in range(0, len(items), frozen.batch))
     shape = (len(rows) + len(items), features.shape[1])
     found: NDArray[np.float32] = np.memmap(_nameless(folder, 4 * shape[0] * shape[1]), np.float32, "r+", shape=shape)
     found[: len(rows)] = features
-    images = (view(pixels[rows[items[piece]]], items[piece], numbers[piece], flips=flips) for piece in pieces)
+    images = (view(pixels[rows[items[piece]]], items[piece], numbers[piece], flips=flips) for piece in parts)
     _run(frozen, images, found, kept, first=len(rows), progress=progress)
     return found
 
@@ -284,7 +291,11 @@ def _recall(path: Path, note: Path, shape: tuple[int, int]) -> tuple[NDArray[np.
     try:
         kept = np.load(path, mmap_mode="r", allow_pickle=False)
         recorded = json.loads(note.read_text(encoding="utf-8"))
-        whole = kept.shape == shape and kept.dtype == np.float32 and recorded["sha256"] == caching.sha256_file(path)
-        return (kept, float(recorded["seconds"]), Ran(**recorded["ran"])) if whole else None
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        if kept.shape == shape and kept.dtype == np.float32 and recorded["sha256"] == caching.sha256_file(path):
+            return kept, float(recorded["seconds"]), Ran(**recorded["ran"])
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        pass  # as damaged as what has another digest
+    caching.set_aside(path)
+    return None

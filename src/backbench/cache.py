@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,8 +12,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+# Ending of damaged files that are kept for looking at.
+SET_ASIDE = ".damaged"
 
 
 def cache_root() -> Path:
@@ -39,6 +44,26 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def intact(path: Path, sha256: str) -> bool:
+    """Whether a file has this digest; it is read once, until its time or size changes. Raises OSError without it."""
+    facts = path.stat()
+    return _digest_then(path, facts.st_mtime_ns, facts.st_size, facts.st_ino) == sha256
+
+
+@lru_cache(maxsize=1024)
+def _digest_then(path: Path, *_: int) -> str:
+    return sha256_file(path)
+
+
+def set_aside(path: Path) -> Path:
+    """Move a damaged file out of the way, to be looked at and used no more; its new path."""
+    aside = path.with_name(path.name + SET_ASIDE)
+    with suppress(OSError):  # another process has seen it too, or nothing can be written: then that is said there
+        path.replace(aside)
+        print(f"{path} is damaged: it was set aside as {aside.name} and is made anew", file=sys.stderr)
+    return aside
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not."""
@@ -56,6 +81,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def reserve(path: Path) -> None:
+    """Claim the blocks of a file, where the system can. Raises OSError when the disk is full."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("rb+") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
 
 
 def forget_leftovers(root: Path, *, older_than: float = 86400.0) -> None:

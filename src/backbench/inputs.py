@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from backbench.activations import Frozen, Kept
 from backbench.augment import light, view
-from backbench.engines import BATCH
 
 Items = NDArray[np.int64]
 Arrays = list[NDArray[Any]]
@@ -94,5 +93,5 @@ class FromPrefix:
         return self._through(self.pixels[self.rows[items]])
 
     def _through(self, images: NDArray[np.uint8]) -> Arrays:
-        parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        parts = (images[start : start + self.prefix.batch] for start in range(0, len(images), self.prefix.batch))
         return [np.concatenate(pieces) for pieces in zip(*self.prefix.forward(parts), strict=True)]

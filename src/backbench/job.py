@@ -23,7 +23,7 @@ from backbench.facts import environment, failed, finished
 from backbench.inputs import FromKept, FromPixels, FromPrefix, Source
 from backbench.network import Network, frozen_up_to, pass_through, views_of
 from backbench.probe import Head
-from backbench.records import SPLITS, Backbone, Job, Note, Summary
+from backbench.records import SPLITS, Backbone, Job, Note, Started, Summary
 
 SHARED = ("building", "engine", "frozen pass", "augmented views")
 COST = ("timing", "memory")
@@ -74,6 +74,7 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
         shared += network.probe_seconds / len(wanted)
     probed = {"path": [asdict(step) for step in network.path.steps], "chosen": network.path.chosen}
     for cell in wanted:
+        clock.emit(Started(cell.cell_id))
         began = time.perf_counter()
         try:
             if cell.frozen == cell.stages:
@@ -135,11 +136,14 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
                 batch_size=job.batch_size,
                 rates=_rates(job),
                 seed=cell.seed,
+                inference_batch=job.inference_batch,
                 progress=report,
             )
         fit_seconds = time.perf_counter() - began
         with clock.phase("evaluation"):
-            found = {name: finetune.predict(model, source, data.indices(name)) for name in SPLITS}
+            found = {
+                name: finetune.predict(model, source, data.indices(name), batch=job.inference_batch) for name in SPLITS
+            }
         head = tails.raw_head(network.start, *model.get_layer("head").get_weights())
         after = network.boundaries.get(cell.frozen) if job.pretrained else None
         kept = _keep(job, cell, network.base, clock, after=after, head=head)
@@ -221,6 +225,7 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
     columns: dict[str, Any] = {}
     own = ("building", "training", "evaluation")
     for cell in wanted:
+        clock.emit(Started(cell.cell_id))
         before = clock.spent(*own)
         keras.utils.set_random_seed(cell.seed)
         with clock.phase("building"):
@@ -239,11 +244,15 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
                     batch_size=job.batch_size,
                     rates=finetune.RATES_FROM_SCRATCH,
                     seed=cell.seed,
+                    inference_batch=job.inference_batch,
                     progress=report,
                 )
             fit_seconds = time.perf_counter() - began
             with clock.phase("evaluation"):
-                found = {name: finetune.predict(model, source, data.indices(name)) for name in SPLITS}
+                found = {
+                    name: finetune.predict(model, source, data.indices(name), batch=job.inference_batch)
+                    for name in SPLITS
+                }
             row = columns | {
                 "engine": "keras",
                 "trainable_params": model.count_params(),

@@ -140,7 +140,9 @@ def frozen_up_to(
     outputs = {"strides": strides, "pooled": pooled, "protocol": PROTOCOL_VERSION}
     key = {"network": _network_key(job, backbone, seed), **outputs}
     folder = job.cache / "converted" if job.weights else None
-    return Frozen(model, pooled=pooled, engine=engine_for(job.engine, precision=job.precision, folder=folder, key=key))
+    batch = job.inference_batch
+    engine = engine_for(job.engine, precision=job.precision, batch=batch, folder=folder, key=key)
+    return Frozen(model, pooled=pooled, engine=engine, batch=batch)
 
 
 def _in_float32(job: Job, backbone: Backbone, base: keras.Model) -> keras.Model:

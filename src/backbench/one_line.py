@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,9 @@ import click
 
 from backbench.errors import BackbenchError
 from backbench.printable import printable
+
+# What is wrong with a disk and not with this program.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 BAD_REQUEST, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
@@ -44,6 +48,11 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
             os._exit(INTERRUPTED)  # a download that is still running must not hold up the exit
         except BrokenPipeError:
             os._exit(1)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            click.echo(f"backbench: cannot write {error.filename or 'to the disk'} ({error.strerror})", err=True)
+            sys.exit(BAD_REQUEST)
 
     return wrapped
 

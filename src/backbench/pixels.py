@@ -22,7 +22,8 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from backbench.cache import digest_of, whole_file, write_json
+from backbench.cache import digest_of, intact, reserve, set_aside, sha256_file, whole_file, write_json
+from backbench.cache_limit import hold
 from backbench.errors import RequestError, StoppedError
 from backbench.hardware import cores
 from backbench.records import Listing, Pixels
@@ -83,12 +84,16 @@ def decode(
     key = _key(listing, size, resize)
     pixels = Pixels(path=cache / "pixels" / f"{key}.npy", size=size, resize=resize)
     sidecar = pixels.path.with_suffix(".json")
+    hold(pixels.path)
     failures = _recall(pixels, sidecar, shape)
     if failures is None:
         with _room_for(pixels.path, shape) as temporary:
             failures, lasting = _decode_into(temporary, listing, shape, resize, progress, may_go_on)
+            digest = sha256_file(temporary)
         if lasting:  # else the next run tries again
-            write_json(sidecar, {"failures": {str(index): reason for index, reason in failures.items()}})
+            known = {str(index): reason for index, reason in failures.items()}
+            write_json(sidecar, {"sha256": digest, "failures": known})
+        hold(pixels.path)
     elif progress:
         progress(count, count)
     return pixels, failures
@@ -246,13 +251,17 @@ def _key(listing: Listing, size: int, resize: str) -> str:
 def _recall(pixels: Pixels, sidecar: Path, shape: tuple[int, ...]) -> dict[int, str] | None:
     """The failures that belong to finished pixels, or None when there are none to use."""
     try:
-        known = json.loads(sidecar.read_text(encoding="utf-8"))["failures"]
-        failures = {int(index): str(reason) for index, reason in known.items()}
-        rows = pixels.open()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        noted = json.loads(sidecar.read_text(encoding="utf-8"))
+        failures = {int(index): str(reason) for index, reason in noted["failures"].items()}
+        rows = pixels.open() if intact(pixels.path, noted["sha256"]) else np.empty(0)
+        if rows.shape == shape and rows.dtype == np.uint8 and all(0 <= index < shape[0] for index in failures):
+            return failures
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    whole = rows.shape == shape and rows.dtype == np.uint8 and all(0 <= index < shape[0] for index in failures)
-    return failures if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass  # as damaged as what has another digest
+    set_aside(pixels.path)
+    return None
 
 
 @contextmanager
@@ -268,7 +277,7 @@ def _room_for(path: Path, shape: tuple[int, int, int, int]) -> Iterator[Path]:
             raise OSError(errno.ENOSPC, "disk full")
         with whole_file(path) as temporary:
             open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape).flush()
-            _reserve(temporary)
+            reserve(temporary)
             yield temporary
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -282,15 +291,3 @@ def _room_for(path: Path, shape: tuple[int, int, int, int]) -> Iterator[Path]:
             f"where {free / 1e6:,.1f} MB are free: free some, ask for a smaller --image-size or a --limit, "
             "or set BACKBENCH_CACHE to a folder with more room"
         ) from None
-
-
-def _reserve(path: Path) -> None:
-    """Claim the blocks of a file, where the system can. Raises OSError when the disk is full."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with path.open("rb+") as stream:
-        try:
-            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise

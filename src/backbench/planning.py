@@ -17,6 +17,7 @@ from backbench import datasets, hardware, pixels, splits
 from backbench.backbones import keras_cache, parse_backbones
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import parse_freeze
+from backbench.clock import seconds_of
 from backbench.errors import RequestError, UnavailableError
 from backbench.records import Dataset, Job, Listing, Pixels, Request
 
@@ -75,6 +76,7 @@ def check(request: Request) -> None:
             raise RequestError(
                 f"--{option} {getattr(request, name)} is unknown: use one of {', '.join(filter(None, known))}"
             )
+    timeout_of(request)
     _pretrained(request)
     parse_freeze(request.freeze)
     for backbone in parse_backbones(request.backbones):
@@ -243,6 +245,14 @@ def _backend() -> str:
             f"the Keras backend '{backend}' is not installed: pip install {backend}, or set KERAS_BACKEND"
         )
     return backend
+
+
+def timeout_of(request: Request) -> float | None:
+    """Most seconds that a cell may take. Raises RequestError for what is no duration."""
+    try:
+        return None if request.timeout is None else seconds_of(request.timeout)
+    except ValueError:
+        raise RequestError(f"--timeout {request.timeout} is no duration: write 90s, 30m or 2h") from None
 
 
 def _pretrained(request: Request) -> tuple[bool, ...]:

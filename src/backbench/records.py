@@ -16,6 +16,10 @@ SPLITS = ("train", "val", "test")
 PROTOCOL_VERSION = 4
 
 
+# Images of one call of a network that is not being trained, where memory allows.
+INFERENCE_BATCH = 32
+
+
 class ImageSource(Protocol):
     """Where the encoded images of a listing are read from; picklable."""
 
@@ -154,6 +158,7 @@ class Request:
     mirrors: bool = True
     executor: str = "local"
     workers: int = 1
+    timeout: str | None = None
     out: Path | None = None
     fresh: bool = False
     image_column: str | None = None
@@ -167,7 +172,8 @@ class Job:
     """One backbone on one dataset at one image size, with all cells that share its frozen pass.
 
     `backbone` is None for the hand-made CNN. `weights` and `pixels` are filled in when they are at hand. In `drafts`
-    the job leaves trained weights for the sweep to take; None keeps none.
+    the job leaves trained weights for the sweep to take; None keeps none. Only memory and speed depend on
+    `inference_batch`, the images of one call that trains nothing.
     """
 
     backbone: Backbone | None
@@ -190,6 +196,7 @@ class Job:
     pixels: Pixels | None = None
     wanted: tuple[str, ...] | None = None
     drafts: Path | None = None
+    inference_batch: int = INFERENCE_BATCH
 
     def images(self) -> NDArray[np.uint8]:
         """The decoded images, memory-mapped. Raises ValueError when the job was not given any."""
@@ -258,4 +265,11 @@ class Note:
     text: str
 
 
-Event = Progress | Finished | Note | Summary
+@dataclass(frozen=True)
+class Started:
+    """A job is done with what its cells share, and begins with one of them."""
+
+    cell_id: str
+
+
+Event = Progress | Finished | Note | Started | Summary

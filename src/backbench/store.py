@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from backbench import record_checks
-from backbench.cache import sha256_file, whole_file, write_json, write_text
+from backbench.cache import digest_of, sha256_file, whole_file, write_json, write_text
 from backbench.columns import COLUMN_NAMES, COLUMNS
 from backbench.errors import RequestError
 from backbench.records import Cell, Finished
 
-SCHEMA = 1
+# Records of cells carry a digest of themselves from the second on.
+SCHEMA = 2
+
+_AGAIN = "run the sweep again, which sets it aside and measures anew"
 
 # Folder and ending of what belongs to one cell; its name is the cell's id.
 CELL_FILES = (("cells", "json"), ("predictions", "npz"), ("heads", "npz"), ("models", "npz"))
@@ -28,7 +33,11 @@ CELL_FILES = (("cells", "json"), ("predictions", "npz"), ("heads", "npz"), ("mod
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep a second sweep out of a results folder: one process writes. Raises RequestError when one is there."""
+    """Keep a second sweep out of a results folder: one process writes. Raises RequestError when one is there.
+
+    The lock is the system's own and ends with its process, however that ends. An OSError inside, as from a full disk,
+    becomes a RequestError: what was stored before is whole.
+    """
     lock = FileLock(directory / ".lock")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -40,6 +49,11 @@ def locked(directory: Path) -> Iterator[None]:
         raise RequestError(f"cannot write to {directory} ({reason}): choose another folder with --out") from None
     try:
         yield
+    except OSError as error:
+        raise RequestError(
+            f"stopped by {error.filename or directory} ({error.strerror or error}): what was finished is stored; once"
+            " that is mended, the same command goes on from there"
+        ) from error
     finally:
         lock.release()
 
@@ -81,26 +95,28 @@ def write_cell(directory: Path, finished: Finished) -> None:
         path = directory / "models" / f"{cell.cell_id}.npz"
         files[f"models/{path.name}"] = sha256_file(finished.model)
         finished.model.replace(path)
-    write_json(directory / "cells" / f"{cell.cell_id}.json", {"schema": SCHEMA, **asdict(cell), "files": files})
+    content = {"schema": SCHEMA, **asdict(cell), "files": files}
+    write_json(directory / "cells" / f"{cell.cell_id}.json", sealed(content))
     for earlier in read_cells(directory):
         replaced = cell.status == "ok" or earlier.status != "ok"
-        if replaced and earlier.cell_id != cell.cell_id and _place(earlier) == _place(cell):
-            for folder, kind in CELL_FILES:
-                (directory / folder / f"{earlier.cell_id}.{kind}").unlink(missing_ok=True)
+        if replaced and earlier.cell_id != cell.cell_id and place(earlier) == place(cell):
+            forget(directory, earlier.cell_id)
+
+
+def forget(directory: Path, cell_id: str) -> None:
+    """Delete a cell with all that belongs to it, the record first."""
+    for folder, kind in CELL_FILES:
+        (directory / folder / f"{cell_id}.{kind}").unlink(missing_ok=True)
 
 
 def read_cells(directory: Path) -> list[Cell]:
     """Every stored cell, by id. Raises RequestError for a file that is not a cell."""
-    # A hidden file is one that was being written when its process was killed.
-    paths = sorted(path for path in (directory / "cells").glob("*.json") if not path.name.startswith("."))
-    return [_read_cell(path) for path in paths]
+    return [_cell(path) for path in cell_paths(directory)]
 
 
-def _read_cell(path: Path) -> Cell:
-    try:
-        return record_checks.cell(json.loads(path.read_text(encoding="utf-8")), name=path.stem)
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"{path} is damaged ({error}): delete it and run the sweep again") from None
+def cell_paths(directory: Path) -> list[Path]:
+    """Files of the stored cells, by id; a hidden file is one that was being written when its process was killed."""
+    return sorted(path for path in (directory / "cells").glob("*.json") if not path.name.startswith("."))
 
 
 def read_cell(directory: Path, cell_id: str) -> Cell:
@@ -108,7 +124,40 @@ def read_cell(directory: Path, cell_id: str) -> Cell:
     path = directory / "cells" / f"{cell_id}.json"
     if not path.is_file():
         raise RequestError(f"{path} is missing: name the folder in which the sweep ran, with its cells")
-    return _read_cell(path)
+    return _cell(path)
+
+
+def digests(directory: Path, cell_id: str) -> dict[str, str]:
+    """Digests of the files that belong to a cell, by their names in the results folder, as its record has them."""
+    return dict(_record(directory / "cells" / f"{cell_id}.json").get("files", {}))
+
+
+def _cell(path: Path) -> Cell:
+    try:
+        return record_checks.cell(_record(path), name=path.stem)
+    except ValueError as error:
+        raise RequestError(f"{path} is damaged ({error}): {_AGAIN}") from None
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """A cell's record. Raises RequestError for one that is not what was written."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        whole = content["cell_id"] == path.stem and set(content) >= {name.name for name in fields(Cell)}
+        if content["schema"] != 1:  # which had no digest
+            whole = whole and content["schema"] == SCHEMA and content == sealed(content)
+        if whole:
+            return dict(content)
+        reason = "its content is not what was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise RequestError(f"{path} is damaged ({reason}): {_AGAIN}")
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a cell as it will be read, with the digest of all else in it."""
+    as_read = json.loads(json.dumps({name: value for name, value in content.items() if name != "sha256"}))
+    return {**as_read, "sha256": digest_of(as_read)}
 
 
 def file_of(directory: Path, cell_id: str, folder: str) -> Path | None:
@@ -117,9 +166,8 @@ def file_of(directory: Path, cell_id: str, folder: str) -> Path | None:
     path = directory / name
     if not path.is_file():
         return None
-    record = json.loads((directory / "cells" / f"{cell_id}.json").read_text(encoding="utf-8"))
-    if sha256_file(path) != record.get("files", {}).get(name):
-        raise RequestError(f"{path} is damaged (its digest is not the one in the cell's record): delete it")
+    if sha256_file(path) != digests(directory, cell_id).get(name):
+        raise RequestError(f"{path} is damaged (its digest is not the one in the cell's record): {_AGAIN}")
     return path
 
 
@@ -150,17 +198,20 @@ def keep_models(directory: Path, cell_ids: Collection[str]) -> None:
 def read_predictions(directory: Path, cell_id: str) -> dict[str, NDArray[Any]]:
     """Ids, labels and class probabilities of val and test items.
 
-    Raises FileNotFoundError for a cell without them and RequestError for a damaged file.
+    Raises FileNotFoundError for a cell without them and RequestError where they are not what was written.
     """
-    path = directory / "predictions" / f"{cell_id}.npz"
+    name = f"predictions/{cell_id}.npz"
+    path = directory / name
+    content = path.read_bytes()
+    record = directory / "cells" / f"{cell_id}.json"
+    known = digests(directory, cell_id).get(name) if record.is_file() else None
+    if known and known != hashlib.sha256(content).hexdigest():
+        raise RequestError(f"{path} is damaged (its digest is not the one in the cell's record): {_AGAIN}")
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return record_checks.predictions({name: content[name] for name in content.files})
-    except FileNotFoundError:
-        raise
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            return record_checks.predictions({name: stored[name] for name in stored.files})
     except Exception as error:  # readers of damaged archives raise anything
-        reason = f"{type(error).__name__}: {error}"
-        raise RequestError(f"{path} is damaged ({reason}): delete it and run the sweep again") from None
+        raise RequestError(f"{path} is damaged ({type(error).__name__}: {error}): {_AGAIN}") from None
 
 
 def table(cells: Iterable[Cell]) -> pd.DataFrame:
@@ -172,9 +223,14 @@ def table(cells: Iterable[Cell]) -> pd.DataFrame:
     return frame.astype({column.name: column.dtype for column in COLUMNS})
 
 
+def csv_of(frame: pd.DataFrame) -> str:
+    """The table as text."""
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
 def write_table(directory: Path, frame: pd.DataFrame) -> None:
     """Write `table.csv` and `table.parquet`."""
-    write_text(directory / "table.csv", frame.to_csv(index=False))
+    write_text(directory / "table.csv", csv_of(frame))
     with whole_file(directory / "table.parquet") as temporary:
         frame.to_parquet(temporary, index=False)
 
@@ -188,13 +244,23 @@ def read_table(directory: Path) -> pd.DataFrame:
         frame = pd.read_parquet(path).astype({column.name: column.dtype for column in COLUMNS})
         frame["cell_id"].dropna().map(record_checks.cell_id)  # they become names of files
     except (OSError, ValueError, KeyError) as error:
-        raise RequestError(f"{path} is damaged ({error}): delete it and run the sweep again") from None
+        raise RequestError(f"{path} is damaged ({error}): backbench report {directory} writes it anew") from None
     return frame
+
+
+def table_is_current(directory: Path) -> bool:
+    """Whether both files of the table say what the cells say; a sweep that was killed may have left older ones."""
+    frame = table(read_cells(directory))
+    try:
+        same = (directory / "table.csv").read_bytes() == csv_of(frame).encode()
+        return same and read_table(directory).equals(frame)
+    except (RequestError, OSError, ValueError, KeyError):
+        return False
 
 
 def clear(directory: Path) -> None:
     """Remove what earlier sweeps left in a results folder; what is not theirs stays where it is."""
-    if not (directory / "run.json").exists() and not read_cells(directory):
+    if not (directory / "run.json").exists() and not cell_paths(directory):
         return
     for folder, kind in (*CELL_FILES, ("plots", "png"), ("plots", "svg"), ("thumbnails", "jpg"), ("logs", "log")):
         for path in (directory / folder).glob(f"*.{kind}"):
@@ -210,5 +276,6 @@ def _text(reason: str) -> str:
     return reason.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _place(cell: Cell) -> tuple[Any, ...]:
+def place(cell: Cell) -> tuple[Any, ...]:
+    """What tells the rows of a table apart: no two cells may have the same."""
     return tuple(cell.row.get(name) for name in ("backbone", "weights", "image_size", "freeze", "seed"))

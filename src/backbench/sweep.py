@@ -19,14 +19,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backbench import datasets, planning, preconditions, provenance, report, store, thumbnails
+from backbench import datasets, doctor, planning, preconditions, provenance, report, store, thumbnails
 from backbench.ahead import Ahead
 from backbench.analysis.winners import trained, worth_keeping
 from backbench.cache import cache_root, digest_of, forget_leftovers
+from backbench.cache_limit import evict, letting_go, limit_bytes
 from backbench.cells import Plan, empty_row, plan
 from backbench.errors import BackbenchError, UnavailableError
 from backbench.executors import local
-from backbench.progress import Bar
+from backbench.executors.attempts import Broken
+from backbench.progress import Bar, sentence
 from backbench.records import (
     Cell,
     Dataset,
@@ -70,6 +72,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     preconditions.writable(directory)
     preconditions.same_recipe(directory, earlier, request, resolved)
     forget_leftovers(cache)
+    evict(cache, limit_bytes())
     with Bar(0, visible=visible) as bar:
         bar.say("reading images")
         listing = planning.listing_for(request, progress=bar.step)
@@ -79,11 +82,12 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
     record = provenance.record(request, dataset, resolved=resolved, earlier=earlier)
     outcome = Outcome(directory)
-    with store.locked(directory), Bar(len(jobs), visible=visible) as bar:
+    with store.locked(directory), letting_go(), Bar(len(jobs), visible=visible) as bar:
         if request.fresh:
             store.clear(directory)
         if not earlier:
             store.write_run(directory, record)
+        renewed = doctor.put_right(directory, say=bar.line)
         if earlier.get("images", True) and not record["images"]:  # at once: this run may be cut off
             thumbnails.keep(directory, {})
             (directory / report.PAGE).unlink(missing_ok=True)
@@ -92,22 +96,24 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
             jobs, listing, directory=directory, request=request, keep=resolved["keep_models"], outcome=outcome, bar=bar
         )
         try:
-            jobs_run = local.run(sweep.ready(), logs=directory / "logs", workers=request.workers)
+            jobs_run = local.run(
+                sweep.ready(), logs=directory / "logs", workers=request.workers, timeout=planning.timeout_of(request)
+            )
             with closing(sweep.ahead), closing(jobs_run) as events:
                 for position, event in events:
                     sweep.take(position, event)
         finally:
             store.forget_drafts(directory)
             kept = earlier.get("resolved", {}).get("keep_models", "best")
-            renewed = sweep.changed or record["images"] != earlier.get("images")
-            if renewed or resolved["keep_models"] != kept:
+            renewed = renewed or sweep.changed or record["images"] != earlier.get("images")
+            if renewed or resolved["keep_models"] != kept or not store.table_is_current(directory):
                 record["finished"] = provenance.now()
                 record["jobs"] = [*earlier.get("jobs", []), *sweep.summaries]
                 record["decode_seconds"] = {str(size): spent for size, spent in sweep.decode_seconds.items()}
                 store.write_run(directory, record)
                 store.write_table(directory, store.table(store.read_cells(directory)))
         bar.say("drawing the leaderboard")
-        if renewed or not (directory / report.PAGE).exists():
+        if renewed or not doctor.page_is_current(directory):
             report.build(directory, decoded=partial(_decoded, dataset, pixels))
     return outcome
 
@@ -169,14 +175,14 @@ class _Sweep:
             try:
                 job = self._decoded(replace(job, wanted=missing, drafts=drafts))
             except BackbenchError as error:
-                self._end(position, job, "skipped", str(error))
+                self._end(position, job, Broken("skipped", str(error)))
                 continue
             self.jobs[position] = job
             self.bar.say(f"{job.label}: starting")
             self.ahead.start(job, [later for later in self.jobs[position + 1 :] if self._wants_pixels(later)])
             yield position, job
 
-    def take(self, position: int, event: Event | local.Broken) -> None:
+    def take(self, position: int, event: Event | Broken) -> None:
         """Act on one event of one job."""
         job = self.jobs[position]
         if isinstance(event, Progress):
@@ -192,8 +198,8 @@ class _Sweep:
                 {"label": event.label, "seconds": dict(event.seconds), "environment": dict(event.environment)}
             )
             self._over(position, job)
-        else:
-            self._end(position, job, event.status, event.reason)
+        elif isinstance(event, Broken):
+            self._end(position, job, event)
 
     def _decoded(self, job: Job) -> Job:
         began = time.perf_counter()
@@ -220,19 +226,21 @@ class _Sweep:
         self.done.update(there)
         self._count("ok", len(there))
         self.outcome.already += len(there)
-        self._end(position, job, "skipped", reason)
+        self._end(position, job, Broken("skipped", reason))
 
-    def _end(self, position: int, job: Job, status: str, reason: str) -> None:
-        """Cells that the job still owed are stored with what stopped them."""
+    def _end(self, position: int, job: Job, broken: Broken) -> None:
+        """Cells that broke are stored with what stopped them: all that the job still owed, unless some are named."""
         for cell in plan(job):
-            if cell.cell_id not in self.done:
-                self._missed(job, cell, status, cell.impossible or reason)
-        self._over(position, job)
+            if cell.cell_id not in self.done and (not broken.cells or cell.cell_id in broken.cells):
+                self._missed(job, cell, broken.status, cell.impossible or broken.reason)
+        if not broken.cells:
+            self._over(position, job)
 
     def _over(self, position: int, job: Job) -> None:
         self.open.discard(_series(job))
         if self.keep != "all" and store.models(self.directory):
             self._thin(store.table(store.read_cells(self.directory)))
+        evict(job.cache, limit_bytes())
         self.bar.end(position)
 
     def _thin(self, table: pd.DataFrame) -> None:
@@ -250,7 +258,7 @@ class _Sweep:
         if cell.status != "ok" and cell.cell_id in self.ok:  # it was measured before, only its weights are missing
             self.done.add(cell.cell_id)
             self._count("ok", 1)
-            self.bar.line(f"{_sentence(cell)}; what was measured earlier stays")
+            self.bar.line(f"{sentence(cell)}; what was measured earlier stays")
             return
         try:
             store.write_cell(self.directory, finished)
@@ -264,7 +272,7 @@ class _Sweep:
         table = store.table(store.read_cells(self.directory))
         store.write_table(self.directory, table)
         self._thin(table)
-        self.bar.line(_sentence(cell))
+        self.bar.line(sentence(cell))
 
     def _count(self, status: str, cells: int) -> None:
         if cells:
@@ -296,15 +304,3 @@ def results_directory(request: Request) -> Path:
     name = datasets.results_name(request.dataset)
     # results/reference holds committed runs, one folder a dataset: a run of its own must not go between them.
     return request.out or Path("results") / ("reference-run" if name == "reference" else name)
-
-
-def _sentence(cell: Cell) -> str:
-    row = cell.row
-    name = f"{row['backbone']} @ {row['freeze']}"
-    name += " (random weights)" if row["weights"] == "none" and row["backbone"] != "scratch" else ""
-    if cell.status != "ok":
-        return f"{name}: {cell.status}: {cell.reason}"
-    return (
-        f"{name}: test {row['test_acc']:.1%} [{row['test_acc_lo']:.1%}, {row['test_acc_hi']:.1%}],"
-        f" train {row['train_acc']:.1%}, val {row['val_acc']:.1%}, {row['wall_seconds']:.0f} s"
-    )

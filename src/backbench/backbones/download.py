@@ -15,6 +15,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from filelock import FileLock
 
+from backbench.cache import set_aside
 from backbench.errors import UnavailableError
 
 Progress = Callable[[int, int | None], None]
@@ -81,6 +82,8 @@ def download(
             if not (part.is_file() and digest is not None and file_digest(part, digest) == digest):
                 _transfer(url, part, timeout=timeout, progress=progress)
             _check(part, url=url, digest=digest, valid=valid)
+            if target.exists():
+                set_aside(target)
             part.replace(target)
     except OSError as error:
         raise DownloadError(f"cannot write {target}: {error.strerror or error}") from error

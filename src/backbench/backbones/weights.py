@@ -20,7 +20,7 @@ from backbench.backbones.mirrors import (
     require_reader,
     tensors_digest,
 )
-from backbench.cache import sha256_file, whole_file, write_json
+from backbench.cache import set_aside, sha256_file, whole_file, write_json
 from backbench.errors import UnavailableError
 from backbench.records import Backbone, Weights
 
@@ -183,7 +183,10 @@ def _earlier_conversion(backbone: Backbone, cache: Path) -> Weights | None:
     mirror = MIRRORS.get(backbone.name)
     try:
         facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        usable = mirror is not None and facts["tensors"] == mirror.tensors and facts["sha256"] == sha256_file(path)
+        usable = mirror is not None and facts["tensors"] == mirror.tensors
+        if facts["sha256"] != sha256_file(path):
+            set_aside(path)
+            return None
     except (OSError, ValueError, KeyError):
         return None
     return Weights(path=path, format=CONVERTED, digest=facts["tensors"], source=facts["source"]) if usable else None

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Images of one call. Only speed depends on it, not results: a frozen network treats each image alone.
-BATCH = 32
+from backbench.records import INFERENCE_BATCH
+
+# Images of one call. Only speed and memory depend on it, not results: a frozen network treats each image alone.
+BATCH = INFERENCE_BATCH
 
 Inputs = list[NDArray[Any]]
 Forward = Callable[[Iterable[Any]], Iterator[list[NDArray[Any]]]]
@@ -44,7 +46,12 @@ class UnfitError(Exception):
 
 
 def engine_for(
-    name: str, *, precision: str, folder: Path | None = None, key: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    precision: str,
+    batch: int = BATCH,
+    folder: Path | None = None,
+    key: Mapping[str, Any] | None = None,
 ) -> Engine:
     """The engine of that name; one that turns out to be unfit gives way to Keras in float32, and the record says so.
 
@@ -53,17 +60,23 @@ def engine_for(
     from backbench.engines import keras_engine
 
     if name == "keras":
-        return partial(keras_engine.fitted, precision=precision)
+        return partial(keras_engine.fitted, precision=precision, batch=batch)
 
     def converted(model: Any, sample: Inputs) -> tuple[Forward, Ran]:
         from backbench.engines import openvino_engine
 
         try:
-            return openvino_engine.fitted(model, sample, precision=precision, folder=folder, key=key or {})
+            return openvino_engine.fitted(model, sample, precision=precision, batch=batch, folder=folder, key=key or {})
         except UnfitError as error:
             return keras_engine.fitted(model, sample, precision="float32", reason=str(error))
 
     return converted
+
+
+def pieces(inputs: Inputs, size: int) -> Iterator[Inputs]:
+    """The inputs of a model, at most `size` rows at a time."""
+    for start in range(0, len(inputs[0]), size):
+        yield [array[start : start + size] for array in inputs]
 
 
 def padded(batch: Any, size: int) -> tuple[Inputs, int]:

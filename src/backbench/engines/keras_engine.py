@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.engines import Forward, Inputs, Ran, checks, padded
+from backbench.engines import BATCH, Forward, Inputs, Ran, checks, padded, pieces
 
 Floats = NDArray[np.float32 | np.float16]
 
@@ -23,7 +23,9 @@ AT_ONCE = 2
 _compiled: WeakKeyDictionary[keras.Model, Callable[..., Any]] = WeakKeyDictionary()
 
 
-def fitted(model: keras.Model, sample: Inputs, *, precision: str, reason: str = "") -> tuple[Forward, Ran]:
+def fitted(
+    model: keras.Model, sample: Inputs, *, precision: str, batch: int = BATCH, reason: str = ""
+) -> tuple[Forward, Ran]:
     """A float32 model ready to run in `precision`. Float32 runs as it is; there is nothing to check.
 
     bfloat16 is judged by what it changes in the first output, the features where there are any, for the images of the
@@ -33,7 +35,8 @@ def fitted(model: keras.Model, sample: Inputs, *, precision: str, reason: str = 
     if precision == "float32":
         return exact, Ran("keras", "float32", reason=reason)
     rounded = partial(forward, in_bfloat16(model))
-    noise = checks.noise(next(rounded([sample]))[0], next(exact([sample]))[0])
+    near, right = (np.concatenate([first for first, *_ in run(pieces(sample, batch))]) for run in (rounded, exact))
+    noise = checks.noise(near, right)
     if too_coarse := checks.too_coarse(noise):
         return exact, Ran("keras", "float32", {"noise": noise}, too_coarse)
     return rounded, Ran("keras", precision, {"noise": noise})

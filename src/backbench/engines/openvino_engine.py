@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,10 +15,12 @@ from typing import Any
 
 import keras
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from backbench import cache, hardware
-from backbench.engines import BATCH, Forward, Inputs, Ran, UnfitError, checks, padded
+from backbench.cache_limit import hold
+from backbench.engines import BATCH, Forward, Inputs, Ran, UnfitError, checks, padded, pieces
 
 # Images of the sample that also go through Keras, when a network is converted.
 COMPARED = 4
@@ -30,7 +32,13 @@ AT_ONCE = 2
 
 
 def fitted(
-    model: keras.Model, sample: Inputs, *, precision: str, folder: Path | None, key: Mapping[str, Any]
+    model: keras.Model,
+    sample: Inputs,
+    *,
+    precision: str,
+    folder: Path | None,
+    key: Mapping[str, Any],
+    batch: int = BATCH,
 ) -> tuple[Forward, Ran]:
     """A model ready to run in `precision`, after the checks: does it say what Keras says, and is bfloat16 near enough?
 
@@ -45,7 +53,7 @@ def fitted(
     if precision == "bfloat16" and not hardware.has_bfloat16():
         raise UnfitError("this CPU does not compute in bfloat16")
     try:
-        return _checked(model, *padded(sample, BATCH), precision=precision, folder=folder, key=key)
+        return _checked(model, sample, precision=precision, batch=batch, folder=folder, key=key)
     except UnfitError:
         raise
     except Exception as error:  # what a conversion may raise is not one family
@@ -54,19 +62,22 @@ def fitted(
 
 
 def _checked(
-    model: keras.Model, sample: Inputs, count: int, *, precision: str, folder: Path | None, key: Mapping[str, Any]
+    model: keras.Model, sample: Inputs, *, precision: str, batch: int, folder: Path | None, key: Mapping[str, Any]
 ) -> tuple[Forward, Ran]:
     import openvino
 
     core = openvino.Core()
-    network = _recalled(core, folder, key)
-    if network is None:
-        network = _converted(model)
-        if folder:
-            with suppress(OSError, RuntimeError):  # it is only a cache, and the pass may still find room
-                _keep(network, _path(folder, key))
+    key = {**key, "batch": batch}
+    with _alone(folder, key):
+        network = _recalled(core, folder, key)
+        if network is None:
+            network = _converted(model, batch)
+            if folder:
+                with suppress(OSError, RuntimeError):  # it is only a cache, and the pass may still find room
+                    _keep(network, _path(folder, key))
     exact = _running(core, network, "float32")
-    found = next(exact([sample]))
+    parts = list(pieces(sample, batch))
+    found = [np.concatenate(outputs) for outputs in zip(*exact(parts), strict=True)]
     few = [array[:COMPARED] for array in sample]
     expected = keras.tree.flatten(model(few if len(few) > 1 else few[0], training=False))
     off = max(checks.difference(ours, np.asarray(theirs)) for ours, theirs in zip(found, expected, strict=True))
@@ -76,7 +87,7 @@ def _checked(
     if precision == "float32":
         return exact, Ran("openvino", "float32", passed)
     rounded = _running(core, network, precision)
-    passed["noise"] = checks.noise(next(rounded([sample]))[0][:count], found[0][:count])
+    passed["noise"] = checks.noise(np.concatenate([first for first, *_ in rounded(parts)]), found[0])
     if reason := checks.too_coarse(passed["noise"]):
         return exact, Ran("openvino", "float32", passed, reason)
     return rounded, Ran("openvino", precision, passed)
@@ -104,7 +115,7 @@ def forward(compiled: Any, requests: Sequence[Any], batches: Iterable[Any]) -> I
 
     try:
         for batch in batches:
-            inputs, count = padded(batch, BATCH)
+            inputs, count = padded(batch, compiled.inputs[0].shape[0])
             if not free:
                 yield finished()
             inputs = [
@@ -120,8 +131,19 @@ def forward(compiled: Any, requests: Sequence[Any], batches: Iterable[Any]) -> I
             request.wait()
 
 
-def _converted(model: keras.Model) -> Any:
-    """The network as OpenVINO has it, for batches of BATCH."""
+def _alone(folder: Path | None, key: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """Of several processes that want the same network one converts it, and the others take what it has kept."""
+    if folder is None:
+        return nullcontext()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f".{_path(folder, key).stem}.lock").acquire()
+    except OSError:  # where nothing can be written, nothing is kept either
+        return nullcontext()
+
+
+def _converted(model: keras.Model, batch: int) -> Any:
+    """The network as OpenVINO has it, for batches of a fixed size."""
     import openvino
     import tensorflow as tf
 
@@ -129,7 +151,7 @@ def _converted(model: keras.Model) -> Any:
         return model(list(given) if len(given) > 1 else given[0], training=False)
 
     # Straight from a traced function, its weights read from memory: a SavedModel on the way costs many seconds.
-    inputs = [tf.TensorSpec((BATCH, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
+    inputs = [tf.TensorSpec((batch, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
     traced = tf.function(call, autograph=False).get_concrete_function(*inputs)
     network = openvino.convert_model(traced)
     # An activation with a gradient of its own (swish) leaves an end behind, which would count as an output.
@@ -159,6 +181,7 @@ def _recalled(core: Any, folder: Path | None, key: Mapping[str, Any]) -> Any | N
     if folder is None:
         return None
     path = _path(folder, key)
+    hold(path.with_suffix(".bin"))
     try:
         digests = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
         whole = all(cache.sha256_file(path.with_suffix(suffix)) == digests[suffix] for suffix in (".bin", ".xml"))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,64 +20,120 @@ from pathlib import Path
 from typing import Any, cast
 
 from backbench.errors import BackbenchError
-from backbench.records import Event, Job, Summary
+from backbench.executors.attempts import FITS, Attempt, Broken, after, overrun
+from backbench.records import Event, Job
 
 # Lines of a job's log that a failed cell repeats.
 LAST_LINES = 5
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A job ended before its time: `skipped` when it cannot run here, `failed` otherwise."""
+# What frameworks say when memory runs out, in the name or the text of an error.
+OUT_OF_MEMORY = ("MemoryError", "ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory", "bad_alloc")
 
-    status: str
-    reason: str
+# Seconds that a process has to end by itself.
+GRACE = 5.0
 
 
-def run(jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1) -> Generator[tuple[int, Event | Broken]]:
+@dataclass
+class _Running:
+    """A process at work for a job."""
+
+    position: int
+    attempt: Attempt
+    process: Any
+    log: Path
+
+
+def run(
+    jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1, timeout: float | None = None
+) -> Generator[tuple[int, Event | Broken]]:
     """Run numbered jobs in order, at most `workers` at a time; the next is asked for when there is room for it.
 
-    Yields (number, event) as events arrive. The jobs' own output goes to `logs`, one file a job.
+    Yields (number, event) as events arrive. The jobs' own output goes to `logs`, one file a process. `timeout` is the
+    most seconds for each cell, and for what the cells of a job share. A job that runs out of memory is started again
+    with a smaller inference batch; where a single cell is at fault, the others go on in a new process.
     """
-    context = multiprocessing.get_context("spawn")
     waiting = iter(jobs)
-    running: dict[Connection, tuple[int, Any, Path]] = {}
-    heard: set[Connection] = set()  # of these the last word has come
+    running: dict[Connection, _Running] = {}
+    again: deque[tuple[int, Attempt]] = deque()
     try:
         while True:
-            while len(running) < workers and (ready := next(waiting, None)) is not None:
-                position, job = ready
-                log = logs / f"{position:03d}-{_plain(job.label)}.log"
-                receiving, sending = context.Pipe(duplex=False)
-                process = context.Process(target=_in_child, args=(job, sending, str(log)), daemon=False)
-                with _without_main():
-                    process.start()
-                sending.close()
-                running[receiving] = (position, process, log)
+            while again or len(running) < workers:
+                if again:
+                    position, attempt = again.popleft()
+                elif (ready := next(waiting, None)) is not None:
+                    position, attempt = ready[0], Attempt(ready[1])
+                else:
+                    break
+                receiving, process, log = _start(position, attempt, logs)
+                running[receiving] = _Running(position, attempt, process, log)
             if not running:
                 return
-            for ready_end in cast("list[Connection]", wait(list(running))):
-                position, process, log = running[ready_end]
-                try:
-                    event = ready_end.recv()
-                except (EOFError, OSError):  # the process ended, perhaps in the middle of a message
-                    process.join()
-                    ready_end.close()
-                    del running[ready_end]
-                    if ready_end not in heard:
-                        yield position, Broken("failed", _obituary(process.exitcode, log))
-                    heard.discard(ready_end)
-                else:
-                    if isinstance(event, Summary | Broken):
-                        heard.add(ready_end)
-                    yield position, event
+            patience = max(0.0, min(_left(one, timeout) for one in running.values()))
+            ends: dict[Connection, Broken] = {}
+            for place in cast("list[Connection]", wait(list(running), None if patience == math.inf else patience)):
+                while place not in ends and place.poll():  # to the end: what is late may have been done in time
+                    told, end = _listen(place, running[place])
+                    yield from ((running[place].position, event) for event in told)
+                    if end:
+                        ends[place] = end
+            for place, one in running.items():
+                if timeout is not None and place not in ends and _left(one, timeout) <= 0:
+                    ends[place] = overrun(one.attempt, timeout)
+            for place, end in ends.items():
+                one = running.pop(place)
+                _stop([one.process])
+                place.close()
+                broken, following = ([], None) if one.attempt.over else after(one.attempt, end)
+                yield from ((one.position, each) for each in broken)
+                if following:
+                    again.append((one.position, following))
     finally:
-        for _, process, _ in running.values():
-            process.terminate()
-        for _, process, _ in running.values():
-            process.join(5)
-            if process.is_alive():
-                process.kill()
+        _stop([one.process for one in running.values()])
+
+
+def _start(position: int, attempt: Attempt, logs: Path) -> tuple[Connection, Any, Path]:
+    context = multiprocessing.get_context("spawn")
+    again = f".{attempt.number}" if attempt.number > 1 else ""
+    log = logs / f"{position:03d}-{_plain(attempt.job.label)}{again}.log"
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_in_child, args=(attempt.job, sending, str(log)), daemon=False)
+    with _without_main():
+        process.start()
+    sending.close()
+    return receiving, process, log
+
+
+def _left(one: _Running, timeout: float | None) -> float:
+    """Seconds until a process will have taken too long."""
+    if timeout is None or one.attempt.over:
+        return math.inf
+    return one.attempt.since + timeout - time.monotonic()
+
+
+def _listen(place: Connection, one: _Running) -> tuple[list[Event], Broken | None]:
+    """What a process has to tell; and how it ended, if it did."""
+    try:
+        event = place.recv()
+    except (EOFError, OSError):  # the process ended, perhaps in the middle of a message
+        one.process.join()
+        return [], _obituary(one.process.exitcode, one.attempt, one.log)
+    if isinstance(event, Broken):
+        one.process.join(GRACE)
+        return [], event
+    told = list(one.attempt.hear(event))
+    return told, FITS if one.attempt.fits(event) else None
+
+
+def _stop(processes: list[Any]) -> None:
+    """End processes within seconds; what they were writing is not yet in its place."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(GRACE)
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 @contextmanager
@@ -90,6 +151,7 @@ def _without_main() -> Iterator[None]:
 def _in_child(job: Job, sending: Connection, log: str) -> None:
     """The job's process: its output goes to the log, its events to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and leaves no half-written files
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with Path(log).open("w", encoding="utf-8") as stream:
@@ -108,12 +170,24 @@ def _in_child(job: Job, sending: Connection, log: str) -> None:
         sending.send(Broken("skipped", str(error)))
     except Exception as error:
         traceback.print_exc()
-        reason = f"{type(error).__name__}: {_first_line(error)} (logs/{Path(log).name} has the whole of it)"
-        sending.send(Broken("failed", reason))
+        said = f"{type(error).__name__}: {_first_line(error)}"
+        reason = f"{said} (logs/{Path(log).name} has the whole of it)"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = f"the disk is full ({said}): free some, or set BACKBENCH_CACHE to a folder with more room"
+        memory = any(sign in f"{said} {error}" for sign in OUT_OF_MEMORY)
+        sending.send(Broken("failed", reason, memory=memory))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         sending.close()
+
+
+def _end_with_parent() -> None:
+    """A sweep that is killed leaves no job behind that would go on for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _first_line(error: BaseException) -> str:
@@ -121,13 +195,16 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else "no message"
 
 
-def _obituary(exitcode: int, log: Path) -> str:
-    """Why a process died, with the last lines of its log."""
+def _obituary(exitcode: int, attempt: Attempt, log: Path) -> Broken:
+    """Why a process died and in which phase, with the last lines of its log."""
     how = f"killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended with code {exitcode}"
+    how += f" in the phase '{attempt.phase}'" if attempt.phase else ""
     if exitcode == -signal.SIGKILL:
         how += ", as the system does when memory runs out (fewer --workers or a smaller --image-size need less)"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-    return f"the job was {how}" + (f"; its last words: {' | '.join(lines[-LAST_LINES:])}" if lines else "")
+    words = f"; its last words: {' | '.join(lines[-LAST_LINES:])}" if lines else ""
+    memory = exitcode == -signal.SIGKILL or any(sign in words for sign in OUT_OF_MEMORY)
+    return Broken("failed", f"the job was {how}{words}", memory=memory)
 
 
 def _plain(label: str) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import thumbnails
+from backbench import doctor, thumbnails
 from backbench.analysis import recommendation
 from backbench.cache import whole_file, write_text
 from backbench.report import gallery, notices, page, pictures, stored
 from backbench.report.drawing import Picture
 
-PAGE = "leaderboard.html"
+PAGE = doctor.PAGE
+
 
 # From ids of items to their pixels [side, side, 3], without the items that are not known.
 Decoded = Callable[[Sequence[str]], Mapping[str, NDArray[np.uint8]]]

@@ -1,0 +1,175 @@
+"""What becomes of a job that ended before its time: with less memory, without one cell, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backbench import planning
+from backbench.cells import plan
+from backbench.executors.attempts import FITS, Attempt, Broken, after, overrun
+from backbench.records import Cell, Finished, Job, Progress, Request, Started, Summary
+
+NO_ROOM = Broken("failed", "MemoryError: no room", memory=True)
+CRASH = Broken("failed", "the job was killed by SIGSEGV")
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """MobileNetV2 with random weights at three depths, on a few real digits."""
+    cache: Path = tmp_path_factory.mktemp("cache")
+    request = Request(limit=20, freeze="all,all-1,all-2", weights="none", image_size=32, backbones="MobileNetV2")
+
+    def quiet(_name: str, _done: int, _total: int) -> None: ...
+
+    listing = planning.listing_for(request, progress=quiet)
+    dataset, _ = planning.dataset_for(request, listing, cache=cache, progress=quiet)
+    resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
+    (job,) = planning.jobs_for(request, dataset, resolved=resolved, cache=cache)
+    return replace(job, wanted=tuple(cell.cell_id for cell in plan(job)))
+
+
+def in_work(job: Job, cell: str | None, phase: str) -> Attempt:
+    attempt = Attempt(job)
+    if cell:
+        list(attempt.hear(Started(cell)))
+    list(attempt.hear(Progress(phase, 0, 1)))
+    return attempt
+
+
+def test_memory_that_runs_out_is_met_with_half_of_the_images_then_a_quarter_and_then_no_more(job: Job) -> None:
+    told, second = after(in_work(job, None, "frozen pass"), NO_ROOM)
+    assert told == []
+    assert second is not None
+    assert (second.job, second.number) == (replace(job, inference_batch=16), 2)
+    told, third = after(second, NO_ROOM)
+    assert told == []
+    assert third is not None
+    assert (third.job, third.number) == (replace(job, inference_batch=8), 3)
+    told, none = after(third, NO_ROOM)
+    assert told == [replace(NO_ROOM, reason="MemoryError: no room; 8 images at a time were still too many")]
+    assert none is None
+
+
+def test_no_identity_depends_on_the_inference_batch(job: Job) -> None:
+    assert plan(replace(job, inference_batch=8)) == plan(job)
+
+
+def test_cells_measured_after_memory_ran_out_say_so_beside_what_they_say_anyway(job: Job) -> None:
+    assert job.wanted
+    _, second = after(in_work(job, None, "probe"), NO_ROOM)
+    assert second is not None
+    (told,) = second.hear(Finished(Cell(job.wanted[0], "ok", "bfloat16 is too coarse", {}, {})))
+    assert isinstance(told, Finished)
+    assert told.cell.reason == (
+        "bfloat16 is too coarse; memory ran out at first: what trains nothing ran on 16 images at a time"
+    )
+    assert second.job.wanted == job.wanted[1:], "it is not asked for again"
+
+
+def test_a_training_step_that_does_not_fit_fails_with_the_batch_that_does(job: Job) -> None:
+    assert job.wanted
+    first, cell, last = job.wanted
+    stopped = in_work(job, cell, "fine-tuning")
+    told, trial = after(stopped, NO_ROOM)
+    assert told == []
+    assert trial is not None
+    assert trial.job.batch_size == 16
+    smaller = plan(replace(job, batch_size=16))
+    assert trial.job.wanted == (smaller[1].cell_id,)
+    assert trial.job.drafts is None, "nothing is kept of a trial"
+    told, trial = after(trial, NO_ROOM)
+    assert trial is not None
+    assert (told, trial.job.batch_size) == ([], 8)
+    assert not trial.fits(Progress("fine-tuning", 0, 30))
+    assert not trial.fits(Progress("frozen pass", 1, 2))
+    assert trial.fits(Progress("fine-tuning", 1, 30))
+    assert list(trial.hear(Finished(Cell("x", "ok", "", {}, {})))) == [], "a trial is no result"
+    told, following = after(trial, FITS)
+    assert [broken.cells for broken in told] == [(cell,)]
+    assert told[0].reason == (
+        "a training step of 32 images does not fit into memory, one of 8 does: --batch-size 8 is another recipe, for a"
+        " folder of its own (--out)"
+    )
+    assert following is not None
+    assert following.job == replace(job, wanted=(first, last))
+    assert following.trial_for is None
+
+
+def test_a_training_step_that_never_fits_says_so(job: Job) -> None:
+    assert job.wanted
+    alone = replace(job, wanted=job.wanted[2:])
+    attempt: Attempt | None = in_work(alone, job.wanted[2], "fine-tuning")
+    sizes = []
+    while attempt is not None:
+        told, attempt = after(attempt, NO_ROOM)
+        sizes += [attempt.job.batch_size] if attempt else []
+    assert sizes == [16, 8, 4, 2, 1]
+    assert told == [
+        Broken(
+            "failed",
+            "a training step of 32 images does not fit into memory, nor does one of a single image: ask for a smaller"
+            " --image-size, or freeze more",
+        )
+    ]
+
+
+def test_a_trial_that_fails_otherwise_names_no_batch(job: Job) -> None:
+    assert job.wanted
+    _, trial = after(in_work(job, job.wanted[1], "training"), NO_ROOM)
+    assert trial is not None
+    told, following = after(trial, CRASH)
+    assert told == [Broken("failed", "a training step of 32 images does not fit into memory", (job.wanted[1],))]
+    assert following is not None
+
+
+def test_the_cell_in_work_is_at_fault_and_the_others_go_on(job: Job) -> None:
+    assert job.wanted
+    told, following = after(in_work(job, job.wanted[1], "evaluation"), CRASH)
+    assert told == [replace(CRASH, cells=(job.wanted[1],))]
+    assert following is not None
+    assert following.job == replace(job, wanted=(job.wanted[0], job.wanted[2]))
+
+
+def test_without_a_cell_in_work_or_without_others_the_job_is_over(job: Job) -> None:
+    assert job.wanted
+    assert after(in_work(job, None, "probe"), CRASH) == ([CRASH], None)
+    alone = replace(job, wanted=job.wanted[:1])
+    assert after(in_work(alone, job.wanted[0], "probe"), CRASH) == ([CRASH], None)
+
+
+def test_what_cannot_run_here_is_not_tried_again(job: Job) -> None:
+    assert job.wanted
+    skipped = Broken("skipped", "no weights")
+    assert after(in_work(job, job.wanted[0], "building"), skipped) == ([skipped], None)
+
+
+def test_the_time_of_a_cell_begins_with_it(job: Job) -> None:
+    assert job.wanted
+    attempt = Attempt(job, since=0.0)
+    assert list(attempt.hear(Started(job.wanted[0]))) == []
+    assert attempt.since > 0.0
+    assert overrun(attempt, 1800.0).reason == "stopped by --timeout: it took longer than 30m"
+    list(attempt.hear(Finished(Cell(job.wanted[0], "ok", "", {}, {}))))
+    list(attempt.hear(Progress("memory", 0, 1)))
+    assert overrun(attempt, 90.0).reason == (
+        "stopped by --timeout: what all cells of this backbone share took longer than 90s (in the phase 'memory')"
+    )
+
+
+def test_memory_that_ran_out_in_a_training_step_of_one_image_is_that_cells_failure(job: Job) -> None:
+    assert job.wanted
+    one = replace(job, batch_size=1)
+    told, following = after(in_work(one, job.wanted[1], "fine-tuning"), NO_ROOM)
+    assert told == [replace(NO_ROOM, cells=(job.wanted[1],))]
+    assert following is not None
+    assert following.job.wanted == (job.wanted[0], job.wanted[2])
+
+
+def test_a_summary_is_the_last_word(job: Job) -> None:
+    attempt = Attempt(job)
+    summary = Summary("MobileNetV2", {}, {})
+    assert list(attempt.hear(summary)) == [summary]
+    assert attempt.over
