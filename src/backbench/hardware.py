@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -39,6 +40,30 @@ def memory_gib() -> float | None:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return None
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+
+
+def free_bytes(*, on_gpu: bool = False) -> float | None:
+    """Memory that can be had now, of the machine or of the first GPU, where the system tells."""
+    if on_gpu:
+        free = _asked_of_driver("memory.free")
+        return float(free.split()[0]) * 2**20 if free and free.split()[0].isdigit() else None
+    listing = Path("/proc/meminfo")
+    if not listing.exists():
+        return None
+    known = dict(line.split(":", 1) for line in listing.read_text().splitlines() if ":" in line)
+    if "MemAvailable" not in known:
+        return None
+    return min(float(known["MemAvailable"].split()[0]) * 1024, _left_of_container(Path("/sys/fs/cgroup")))
+
+
+def _left_of_container(group: Path) -> float:
+    """What a control group has left of its limit, if it has one; cached files do not count, they can go."""
+    try:
+        limit = float((group / "memory.max").read_text())  # "max" is no number
+        used = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return limit - float(used["anon"])
+    except (OSError, ValueError, KeyError):
+        return math.inf
 
 
 def gpu() -> str | None:

@@ -12,13 +12,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import finetune, tails
+from backbench import finetune, hardware, tails
 from backbench.activations import Frozen, Kept, augmented_pass, frozen_pass, sample
 from backbench.backbones import graph, stages
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import Plan, augment_of
 from backbench.clock import Clock
 from backbench.engines import Ran, engine_for
+from backbench.engines.fitting import TIMES_ON_GPU, batch_for
 from backbench.facts import device, environment
 from backbench.probe import ProbePath, fit_path
 from backbench.records import PROTOCOL_VERSION, Backbone, Job
@@ -140,7 +141,9 @@ def frozen_up_to(
     outputs = {"strides": strides, "pooled": pooled, "protocol": PROTOCOL_VERSION}
     key = {"network": _network_key(job, backbone, seed), **outputs}
     folder = job.cache / "converted" if job.weights else None
-    batch = job.inference_batch
+    on_gpu = device() != hardware.cpu()
+    most = job.inference_batch * (TIMES_ON_GPU if on_gpu else 1)
+    batch = batch_for(model, most=most, free=hardware.free_bytes(on_gpu=on_gpu))
     engine = engine_for(job.engine, precision=job.precision, batch=batch, folder=folder, key=key)
     return Frozen(model, pooled=pooled, engine=engine, batch=batch)
 
