@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hostile_files import COLOURS, PLAIN, SIDE, Hostile, chunk, corpus, png, unfiltered
 
 from backbench import planning, preconditions, provenance, store, sweep
+from backbench.cells import empty_row, plan
+from backbench.cli import main
 from backbench.errors import RequestError, UnavailableError
-from backbench.records import Dataset, Listing, Pixels, Request
+from backbench.records import Cell, Dataset, Finished, Listing, Pixels, Request
 
 CORPUS = tuple(corpus())
 
@@ -168,7 +171,7 @@ def damage(root: Path) -> None:
     ],
 )
 def test_a_dataset_that_changed_under_a_finished_run_is_noticed(
-    tmp_path: Path, cache: Path, happen: object, said: str
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], happen: object, said: str
 ) -> None:
     root = album(tmp_path / "data")
     photo(root / "train" / "b" / "second.png", 60)
@@ -183,8 +186,41 @@ def test_a_dataset_that_changed_under_a_finished_run_is_noticed(
         sweep.run(asked, visible=False)
     assert f"an earlier state or another selection of this dataset ({said})" in str(refused.value)
     assert "--out" in str(refused.value)
+    lost = "1 file could not be read and will be left out, listed on the page and in run.json (train/b/second.png: "
+    assert (lost in capsys.readouterr().out) == (happen is damage)
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["run.json"]
     assert (tmp_path / "results" / "run.json").read_bytes() == before
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path: Path, cache: Path) -> None:
+    root = album(tmp_path / os.fsdecode(b"ph\xffo\nt"))
+    asked = request(root, out=tmp_path / "results")
+    _, dataset, _ = opened(root, cache)
+    assert dataset.name == "ph\\xffo\nt"
+    resolved = planning.resolve(asked, {}, dataset)
+    store.write_run(tmp_path / "results", provenance.record(asked, dataset, resolved=resolved, earlier={}))
+    held = store.read_run(tmp_path / "results")
+    assert held["dataset"]["source"] == held["request"]["dataset"] == str(root)
+    preconditions.same_dataset(tmp_path / "results", held, dataset)
+    (job,) = planning.jobs_for(asked, dataset, resolved=resolved, cache=cache)
+    (planned,) = plan(job)
+    row = {**empty_row(job, planned), "status": "failed"}
+    store.write_cell(tmp_path / "results", Finished(Cell(planned.cell_id, "failed", f"{root} went away", {}, row)))
+    table = store.table(store.read_cells(tmp_path / "results"))
+    store.write_table(tmp_path / "results", table)
+    assert table["dataset"].tolist() == ["ph\\xffo\nt"]
+    assert table["reason"].tolist() == [f"{tmp_path}/ph\\udcffo\nt went away"]
+    assert store.read_table(tmp_path / "results").equals(table)
+
+
+def test_a_name_cannot_break_the_line_that_refuses_it(tmp_path: Path, cache: Path) -> None:
+    root = tmp_path / "data"
+    for number, name in enumerate(("a\nb", "\x1b[2Jc")):
+        photo(root / name / "1.png", number)
+    found = CliRunner().invoke(main, ["sweep", "--dataset", str(root), "--out", str(tmp_path / "out")])
+    assert found.exit_code == 2
+    (line,) = found.stderr.splitlines()
+    assert "class '?[2Jc' has 1 image (and 1 other class too few)" in line
 
 
 # Root may read everything, so the child becomes nobody once it has imported what it needs.

@@ -44,7 +44,7 @@ BACKGROUND = 15
 # HEIF is there where somebody has registered pillow-heif.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "TGA", "PPM", "JPEG2000", "AVIF", "HEIF")
 
-# Pixels from which on images are decoded one at a time: one at Pillow's limit, 179 million, takes up to 3 GB.
+# Pixels from which on images are decoded one at a time: one at Pillow's limit, 179 million, takes gigabytes.
 LARGE = 50_000_000
 _ONE_LARGE = threading.Lock()
 

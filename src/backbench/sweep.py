@@ -77,6 +77,10 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
         bar.say("reading images")
         listing = planning.listing_for(request, progress=bar.step)
         dataset, pixels = planning.dataset_for(request, listing, cache=cache, progress=bar.step)
+        if lost := dataset.health["unreadable"]:
+            files = "1 file" if len(lost) == 1 else f"{len(lost):,} files"
+            first = f"{lost[0]['id']}: {lost[0]['reason']}"
+            bar.line(f"{files} could not be read and will be left out, listed on the page and in run.json ({first})")
     preconditions.same_dataset(directory, earlier, dataset)
     resolved = planning.resolve(request, earlier, dataset)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
