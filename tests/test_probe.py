@@ -156,11 +156,11 @@ def test_every_step_is_within_a_thousandth_of_the_smallest_objective(digits: Dat
         assert step.objective <= solved.objective * 1.001, f"strength {step.strength}"
 
 
-def test_every_step_of_the_path_converges_and_is_recorded(path: ProbePath) -> None:
-    assert tuple(step.strength for step in path.steps) == STRENGTHS
+def test_every_step_of_the_path_converges_and_is_recorded(digits: Data, path: ProbePath) -> None:
     assert len(STRENGTHS) == 12
     assert STRENGTHS[0] / STRENGTHS[-1] == pytest.approx(10**5.5)
-    assert [step.converged for step in path.steps] == [True] * 12
+    assert tuple(step.strength for step in path.steps) == STRENGTHS[: path.chosen + 1 + probe.BEYOND_BEST]
+    assert [step.converged for step in path.steps] == [True] * len(path.steps)
     assert all(0 < step.iterations < probe.MAX_ITERATIONS for step in path.steps)
     objectives = [step.objective for step in path.steps]
     assert objectives == sorted(objectives, reverse=True), "a weaker penalty has a smaller minimum"
@@ -221,6 +221,26 @@ def test_fine_tuning_starts_at_the_strongest_penalty_within_one_standard_error(
 def test_the_gentle_step_is_never_less_regularised_than_the_most_accurate(digits: Data, path: ProbePath) -> None:
     accuracies = [step.val_acc for step in path.steps]
     assert 0 < path.gentle(len(digits.val)) <= accuracies.index(max(accuracies))
+
+
+@pytest.mark.parametrize(
+    ("scores", "solved", "chosen"),
+    [
+        ([0.5, 0.7, 0.6, 0.6, 0.6, 0.9], 5, 1),  # three behind the best: what is beyond is not looked at
+        ([0.5, 0.7, 0.6, 0.6, 0.8, 0.7], 6, 4),  # a better one in time
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 6, 5),
+        ([0.7, 0.7, 0.7, 0.7, 0.9, 0.9], 4, 0),  # no better is as good as worse
+    ],
+)
+def test_the_path_ends_behind_its_best(
+    digits: Data, monkeypatch: pytest.MonkeyPatch, scores: list[float], solved: int, chosen: int
+) -> None:
+    given = iter(scores)
+    monkeypatch.setattr(probe, "selection_score", lambda *_: next(given))
+    told: list[tuple[int, int]] = []
+    found = digits.fit(strengths=STRENGTHS[:6], progress=lambda done, total: told.append((done, total)))
+    assert (len(found.steps), len(found.heads), found.chosen) == (solved, solved, chosen)
+    assert told[-1] == (6, 6)
 
 
 def test_equal_scores_go_to_the_stronger_regularisation(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,9 @@ from backbench.metrics import accuracy, nll, selection_score
 # Twelve strengths, two per decade, from too strong to too weak.
 STRENGTHS = tuple(float(s) for s in 10.0 ** (0.5 - np.arange(12) / 2))
 
+# Weaker ones are not solved once the best on val lies this many behind: they would overfit more, and take the longest.
+BEYOND_BEST = 3
+
 # The objective is s-strongly convex in W: a gradient of norm g puts W within g/s of the optimum and the value within
 # g^2/(2s) of the smallest. Stopping at g <= TOLERANCE s ||W|| leaves at most TOLERANCE^2, a thousandth, of the penalty.
 TOLERANCE = 3e-2
@@ -240,8 +243,9 @@ def fit_path(
     """Solve the probe on some rows at every strength and choose one on others.
 
     features [n, d], which may be memory-mapped, and labels [n] in 0..classes-1; `train` and `val` are rows of them.
-    `scratch` is a folder for what does not fit into memory. `strengths` descend; of equal scores the stronger
-    regularisation wins. Raises ValueError for features that are not finite.
+    `scratch` is a folder for what does not fit into memory. `strengths` descend; the path ends BEYOND_BEST behind the
+    best score, or at the weakest; of equal scores the stronger regularisation wins.
+    Raises ValueError for features that are not finite.
     """
     rows = np.concatenate([train, val])
     if not all(np.isfinite(features[rows[block]]).all() for block in _blocks(len(rows))):
@@ -286,6 +290,10 @@ def fit_path(
         )
         steps.append(step)
         heads.append(head)
+        chosen = int(np.argmax([step.score for step in steps]))
+        over = position - chosen >= BEYOND_BEST
         if progress:
-            progress(position + 1, len(strengths))
-    return ProbePath(tuple(steps), tuple(heads), int(np.argmax([step.score for step in steps])))
+            progress(len(strengths) if over else position + 1, len(strengths))
+        if over:
+            break
+    return ProbePath(tuple(steps), tuple(heads), chosen)

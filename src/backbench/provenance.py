@@ -128,8 +128,8 @@ def _protocol(request: Request, dataset: Dataset) -> dict[str, Any]:
         " test is evaluated once per cell.",
         "images": f"RGB, the {'whole image' if request.resize == 'stretch' else 'centre square'} resized to the input"
         " size (bilinear, antialiased), then the family's own preprocess_input.",
-        "frozen cell": "Global average pooling, features standardised on train, logistic regression with L2: twelve"
-        " strengths from strong to weak, each solved to convergence, the best on val kept.",
+        "frozen cell": "Global average pooling, features standardised on train, logistic regression with L2: up to"
+        " twelve strengths from strong to weak, each solved to convergence, until the best on val lies three behind.",
         "fine-tuned cell": "Everything after the frozen stages, and the head, are trained on activations kept from the"
         " one frozen pass (on the pixels where nothing is frozen), starting at a solution of the probe; batch norm and"
         " dropout stay in inference mode (with random weights batch norm trains as usual). Several learning rates race"
