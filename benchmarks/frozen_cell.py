@@ -28,7 +28,7 @@ import numpy as np
 
 from backbench import hardware, pixels, planning, store
 from backbench.cache import cache_root, write_json
-from backbench.records import Dataset, Event, Finished, Job, Listing, Progress, Request, Summary
+from backbench.records import Dataset, Event, Finished, Job, Listing, Progress, Request, Started, Summary
 from backbench.supply import Supply
 
 
@@ -61,7 +61,7 @@ def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
             seconds["store"] = time.perf_counter() - began
         elif isinstance(event, Summary):
             seconds.update(event.seconds)
-        elif not isinstance(event, Progress):
+        elif not isinstance(event, Progress | Started):
             raise RuntimeError(event)
 
     shutil.copytree(job.cache / "weights", scratch / "weights")  # converted weights are no part of either side

@@ -138,7 +138,7 @@ def _features(path: Path, labels: np.ndarray[Any, Any]) -> None:
     rng = np.random.default_rng(0)
     directions = 400
     mixing = rng.standard_normal((directions, WIDTH)) * np.arange(1, directions + 1)[:, None] ** -0.6
-    means = 0.35 * rng.standard_normal((CLASSES, directions))
+    means = 0.2 * rng.standard_normal((CLASSES, directions))
     found = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(labels), WIDTH))
     for start in range(0, len(labels), 4096):
         of = labels[start : start + 4096]
