@@ -7,6 +7,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from backbench.records import Cell
+
 # Share of a job's work per phase, for the time that is left; only the bar depends on it.
 SHARES = {
     "building": 0.05,
@@ -76,3 +78,16 @@ class Bar:
         inside = sum(min(0.99, sum(phases.values())) for phases in self._inside.values())
         self._bar.n = max(self._bar.n, self._finished + inside)
         self._bar.refresh()
+
+
+def in_a_line(cell: Cell) -> str:
+    """What became of a cell."""
+    row = cell.row
+    name = f"{row['backbone']} @ {row['freeze']}"
+    name += " (random weights)" if row["weights"] == "none" and row["backbone"] != "scratch" else ""
+    if cell.status != "ok":
+        return f"{name}: {cell.status}: {cell.reason}"
+    return (
+        f"{name}: test {row['test_acc']:.1%} [{row['test_acc_lo']:.1%}, {row['test_acc_hi']:.1%}],"
+        f" train {row['train_acc']:.1%}, val {row['val_acc']:.1%}, {row['wall_seconds']:.0f} s"
+    )

@@ -8,16 +8,14 @@ if __name__ == "__main__":  # before the imports, which --help does not need
     sweep_command(prog_name="python -m backbench.sweep")
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from backbench import datasets, planning, preconditions, provenance, report, store, thumbnails
 from backbench.ahead import Ahead
@@ -26,16 +24,14 @@ from backbench.cache import cache_root, digest_of, forget_leftovers
 from backbench.cells import Plan, empty_row, plan
 from backbench.errors import BackbenchError, UnavailableError
 from backbench.executors import local
-from backbench.progress import Bar
+from backbench.progress import Bar, in_a_line
 from backbench.records import (
     Cell,
-    Dataset,
     Event,
     Finished,
     Job,
     Listing,
     Note,
-    Pixels,
     Progress,
     Request,
     Summary,
@@ -77,14 +73,14 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     preconditions.same_dataset(directory, earlier, dataset)
     resolved = planning.resolve(request, earlier, dataset)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
-    record = provenance.record(request, dataset, resolved=resolved, earlier=earlier)
+    record = provenance.record(request, dataset, jobs=jobs, resolved=resolved, earlier=earlier)
     outcome = Outcome(directory)
     with store.locked(directory), Bar(len(jobs), visible=visible) as bar:
         if request.fresh:
             store.clear(directory)
-        if not earlier:
-            store.write_run(directory, record)
-        if earlier.get("images", True) and not record["images"]:  # at once: this run may be cut off
+        if record["planned"] != earlier.get("planned"):  # at once: this run may be cut off
+            store.write_run(directory, {**earlier, **record})
+        if earlier.get("images", True) and not record["images"]:  # at once, too
             thumbnails.keep(directory, {})
             (directory / report.PAGE).unlink(missing_ok=True)
         store.forget_drafts(directory)
@@ -99,8 +95,8 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
         finally:
             store.forget_drafts(directory)
             kept = earlier.get("resolved", {}).get("keep_models", "best")
-            renewed = sweep.changed or record["images"] != earlier.get("images")
-            if renewed or resolved["keep_models"] != kept:
+            renewed = sweep.changed or record["images"] != earlier.get("images") or resolved["keep_models"] != kept
+            if renewed:
                 record["finished"] = provenance.now()
                 record["jobs"] = [*earlier.get("jobs", []), *sweep.summaries]
                 record["decode_seconds"] = {str(size): spent for size, spent in sweep.decode_seconds.items()}
@@ -108,7 +104,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
                 store.write_table(directory, store.table(store.read_cells(directory)))
         bar.say("drawing the leaderboard")
         if renewed or not (directory / report.PAGE).exists():
-            report.build(directory, decoded=partial(_decoded, dataset, pixels))
+            report.build(directory, decoded=partial(planning.pixels_of, dataset, pixels))
     return outcome
 
 
@@ -250,7 +246,7 @@ class _Sweep:
         if cell.status != "ok" and cell.cell_id in self.ok:  # it was measured before, only its weights are missing
             self.done.add(cell.cell_id)
             self._count("ok", 1)
-            self.bar.line(f"{_sentence(cell)}; what was measured earlier stays")
+            self.bar.line(f"{in_a_line(cell)}; what was measured earlier stays")
             return
         try:
             store.write_cell(self.directory, finished)
@@ -264,21 +260,11 @@ class _Sweep:
         table = store.table(store.read_cells(self.directory))
         store.write_table(self.directory, table)
         self._thin(table)
-        self.bar.line(_sentence(cell))
+        self.bar.line(in_a_line(cell))
 
     def _count(self, status: str, cells: int) -> None:
         if cells:
             self.outcome.counts[status] = self.outcome.counts.get(status, 0) + cells
-
-
-def _decoded(dataset: Dataset, pixels: Pixels, items: Iterable[str]) -> Mapping[str, NDArray[np.uint8]]:
-    """Pixels of these items by id, without those that cannot be had: the page does without."""
-    rows = dict(zip(dataset.ids, dataset.rows.tolist(), strict=True))
-    try:
-        images = pixels.open()
-    except OSError:  # the cache may be emptied at any time
-        return {}
-    return {item: images[rows[item]] for item in items if item in rows}
 
 
 def _series(job: Job) -> tuple[str, str, int]:
@@ -296,15 +282,3 @@ def results_directory(request: Request) -> Path:
     name = datasets.results_name(request.dataset)
     # results/reference holds committed runs, one folder a dataset: a run of its own must not go between them.
     return request.out or Path("results") / ("reference-run" if name == "reference" else name)
-
-
-def _sentence(cell: Cell) -> str:
-    row = cell.row
-    name = f"{row['backbone']} @ {row['freeze']}"
-    name += " (random weights)" if row["weights"] == "none" and row["backbone"] != "scratch" else ""
-    if cell.status != "ok":
-        return f"{name}: {cell.status}: {cell.reason}"
-    return (
-        f"{name}: test {row['test_acc']:.1%} [{row['test_acc_lo']:.1%}, {row['test_acc_hi']:.1%}],"
-        f" train {row['train_acc']:.1%}, val {row['val_acc']:.1%}, {row['wall_seconds']:.0f} s"
-    )
