@@ -172,7 +172,7 @@ def test_nobody_within_reach_has_a_price() -> None:
         f"{100 * lead.high:.1f} points) on test."
     ) in "\n".join(facts.sentences)
     dearer = said(frame(cell("A", 0.9, 0.9), cell("B", 0.5, 0.5)), val_items=1000)
-    assert f"{nobody}, and no pretrained one is faster or smaller." in dearer
+    assert f"{nobody}, and no other pretrained one is faster or smaller." in dearer
 
 
 def test_cells_without_predictions_are_left_out_of_the_tests() -> None:

@@ -240,15 +240,16 @@ def test_the_page_says_what_can_be_exported(tmp_path: Path, table: pd.DataFrame,
     for folder in ("cells", "heads", "models"):
         (tmp_path / folder).mkdir()
     assert said().startswith("No weights were kept")
+    there, others = "Can be exported from the folder of the sweep: ", "; backbench export says how to make the others."
     (tmp_path / "heads" / "VGG16-all-0.npz").touch()
     (tmp_path / "models" / "VGG16-all-1-0.npz").touch()
-    assert said() == "Can be exported: VGG16@all; backbench export says how to make the others.", "not its best seed"
+    assert said() == f"{there}VGG16@all{others}", "of the other depth it is not the best seed"
     (tmp_path / "models" / "VGG16-all-1-1.npz").touch()
-    assert said() == "Can be exported: VGG16@all and VGG16@all-1; backbench export says how to make the others."
+    assert said() == f"{there}VGG16@all and VGG16@all-1{others}"
     for name in ("MobileNetV2-all-0", "Xception-all-0"):
         (tmp_path / "heads" / f"{name}.npz").touch()
     (tmp_path / "models" / "scratch-none-0.npz").touch()
-    assert said() == "Every candidate can be exported."
+    assert said() == "Every candidate can be exported from the folder of the sweep."
 
 
 def test_seeds_that_failed_are_told_apart() -> None:

@@ -134,11 +134,13 @@ def _at_a_price(facts: Recommendation, best: Candidate) -> Iterator[str]:
             parts += [f"{fastest.label} is the fastest pretrained one ({saved}){_price(facts, fastest)}"]
         if smallest is not None:
             saved = f"{_size(smallest)} instead of {_size(best)}"
-            parts += [f"{smallest.label} is the smallest ({saved}){_price(facts, smallest)}"]
+            one = "" if parts else " pretrained one"
+            parts += [f"{smallest.label} is the smallest{one} ({saved}){_price(facts, smallest)}"]
     if parts:
-        yield f"{text}, so speed or size is bought with accuracy: {'; '.join(parts)}."
+        what = " or ".join(name for name, one in (("speed", fastest), ("size", smallest)) if one is not None)
+        yield f"{text}, so {what} is bought with accuracy: {'; '.join(parts)}."
     else:
-        yield f"{text}, and no pretrained one is faster or smaller."
+        yield f"{text}, and no other pretrained one is faster or smaller."
 
 
 def _price(facts: Recommendation, cheap: Candidate) -> str:

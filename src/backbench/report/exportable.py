@@ -17,16 +17,18 @@ MOST_NAMES = 8
 def sentence(directory: Path, stored: Stored) -> str:
     """For people, as of now; empty where nothing finished, and for a folder that was copied without its cells.
 
-    It is not kept in run.json: what is thinned out or deleted later would still be promised there.
+    It names the folder, since a page travels without it. It is not kept in run.json: what is thinned out or deleted
+    later would still be promised there.
     """
     if stored.rows.empty or not (directory / "cells").is_dir():
         return ""
     at_hand = list(stored.rows["label"][_at_hand(directory, stored.table)])
     if len(at_hand) == len(stored.rows):
-        return "Every candidate can be exported."
+        return "Every candidate can be exported from the folder of the sweep."
     if not at_hand:
         return "No weights were kept, so nothing can be exported yet: backbench export says how to make them."
-    return f"Can be exported: {listed(at_hand, MOST_NAMES)}; backbench export says how to make the others."
+    names = listed(at_hand, MOST_NAMES)
+    return f"Can be exported from the folder of the sweep: {names}; backbench export says how to make the others."
 
 
 def _at_hand(directory: Path, table: pd.DataFrame) -> list[bool]:

@@ -184,14 +184,16 @@ def _live(wrong: pd.DataFrame, rows: pd.DataFrame) -> Live:
         layers = [*layers, base.mark_text(fontSize=11).encode(text="right:N")]
     darkest = numbers.percent(1 - _darkest(wrong))
     key = (("heat", f"from 100% right to {darkest}"),)
-    # What a slanted name of the last column needs to its right, and a phone for numbers that do not run together.
-    room = round(0.6 * min(LETTER * max(map(len, wrong.columns)), LABELS)) if slanted else 0
+    # The slanted name of the last column reaches beyond it. Vega makes room for that, but takes letters for narrower
+    # than some fonts have them, hence a quarter more; on a phone a column must still be as wide as its numbers.
+    beyond = round(0.6 * min(LETTER * max(map(len, wrong.columns)), LABELS)) if slanted else 0
+    padding = {**AROUND, "right": AROUND["right"] + beyond // 4}
     across = 16 if networks > WRITTEN else 40 if slanted else 75
     names = round(min(LETTER * max(map(len, wrong.index)), CLASSES)) + 10
     height = (22 if networks <= WRITTEN else 18) * len(wrong)
     return Live(
-        {"": {**live.specification(layers, {"cells": cells}, height=height), "padding": {**AROUND, "right": 4 + room}}},
+        {"": {**live.specification(layers, {"cells": cells}, height=height), "padding": padding}},
         key,
-        least=names + across * networks + room,
-        most=200 + 105 * networks + room,
+        least=names + across * networks + beyond + padding["right"],
+        most=200 + 105 * networks + beyond,
     )
