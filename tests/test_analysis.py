@@ -131,8 +131,11 @@ def test_fastest_and_smallest_within_the_val_interval_of_the_best() -> None:
     assert facts.fastest.label == "fast"
     assert facts.smallest is not None
     assert facts.smallest.label == "small"
-    assert "If it must be fast: fast is within reach on val (4.0 ms, 78.0% on test)." in facts.sentences
-    assert "If it must be small: small is within reach on val (2.0 M parameters, 77.0% on test)." in facts.sentences
+    assert (
+        "If it must be fast: fast (4.0 ms, 78.0% on test) is within reach on val (not below the 95% interval of the "
+        "best one's val accuracy)."
+    ) in facts.sentences
+    assert "If it must be small: small (2.0 M parameters, 77.0% on test) is within reach, too." in facts.sentences
 
 
 def test_reach_is_not_guessed_without_the_size_of_val() -> None:
@@ -140,9 +143,36 @@ def test_reach_is_not_guessed_without_the_size_of_val() -> None:
     assert (facts.reach, facts.fastest, facts.smallest) == (0, None, None)
 
 
-def test_nobody_within_reach() -> None:
-    text = said(frame(cell("A", 0.9, 0.9), cell("B", 0.5, 0.5)), val_items=1000)
-    assert "No other network comes within reach of it on val" in text
+def test_nobody_within_reach_has_a_price() -> None:
+    table = frame(
+        cell("best", 0.9, 0.90, latency_ms=50.0, params=50_000_000),
+        cell("fast", 0.6, 0.71, latency_ms=4.0, params=9_000_000, freeze="all-1"),
+        cell("fast", 0.5, 0.60, latency_ms=3.9, params=9_000_000),
+        cell("small", 0.55, 0.65, latency_ms=60.0, params=2_000_000),
+        cell("control", 0.2, 0.20, latency_ms=1.0, params=1_000, weights="none"),
+        cell("scratch", 0.3, 0.30, latency_ms=1.0, params=1_000),
+    )
+    nobody = "No other network is within reach on val (not below the 95% interval of the best one's val accuracy)"
+    assert (
+        f"{nobody}, so speed or size is bought with accuracy: fast@all-1 is the fastest pretrained one (4.0 ms instead "
+        "of 50.0 ms), 19.0 points below best@all on test; small@all is the smallest (2.0 M parameters instead of 50.0 "
+        "M parameters), 25.0 points below best@all on test."
+    ) in said(table, val_items=1000)
+    both = table[table["backbone"].isin(["best", "fast"])]
+    answers = {
+        "best-all-imagenet-0": right(range(90), 100),
+        "fast-all-1-imagenet-0": right(range(71), 100),
+        "fast-all-imagenet-0": right(range(60), 100),
+    }
+    facts = recommendation(both, answers, val_items=1000)
+    lead = facts.rivals[0].lead
+    assert (
+        "fast@all-1 is the fastest and the smallest pretrained one (4.0 ms instead of 50.0 ms, 9.0 M parameters "
+        f"instead of 50.0 M parameters), 19.0 points below best@all (paired 95% interval {100 * lead.low:.1f} to "
+        f"{100 * lead.high:.1f} points) on test."
+    ) in "\n".join(facts.sentences)
+    dearer = said(frame(cell("A", 0.9, 0.9), cell("B", 0.5, 0.5)), val_items=1000)
+    assert f"{nobody}, and no other pretrained one is faster or smaller." in dearer
 
 
 def test_cells_without_predictions_are_left_out_of_the_tests() -> None:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -375,11 +376,14 @@ def test_report_shows_stored_images_unless_they_are_to_stay_out(results: Path) -
 
 
 def test_report_needs_no_cells(results: Path) -> None:
-    page = (results / "leaderboard.html").read_bytes()
+    page = (results / "leaderboard.html").read_text()
     shutil.rmtree(results / "cells")
     (results / "leaderboard.html").unlink()
     assert invoke("report", str(results)).exit_code == 0
-    assert (results / "leaderboard.html").read_bytes() == page
+    # without its cells a folder can export nothing, and promises nothing
+    without = re.sub(r'  <p class="hint">No weights were kept[^\n]*\n', "", page)
+    assert without != page
+    assert (results / "leaderboard.html").read_text() == without
 
 
 def test_show_lists_the_ranking_and_what_is_missing(results: Path) -> None:
@@ -387,6 +391,17 @@ def test_show_lists_the_ranking_and_what_is_missing(results: Path) -> None:
     assert found.exit_code == 0
     assert found.stdout.index("MobileNetV2") < found.stdout.index("scratch") < found.stdout.index("VGG16")
     assert "no weights for VGG16" in found.stdout
+
+
+def test_show_needs_no_more_than_the_table(results: Path) -> None:
+    whole = invoke("show", str(results)).stdout
+    for folder in ("cells", "predictions"):
+        shutil.rmtree(results / folder)
+    (results / "run.json").unlink()
+    found = invoke("show", str(results))
+    assert found.exit_code == 0
+    assert found.stdout.splitlines()[0] == whole.splitlines()[0]
+    assert "can be exported" not in found.stdout
 
 
 def test_backbones_lists_every_row_with_valid_facts(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,9 @@ def test_a_test_that_is_sure_is_not_enough_when_the_interval_holds_zero() -> Non
     # 5 wins: the interval alone would call it a win
     assert fewer.lead.low > 0
     assert (fewer.test.p_value, fewer.verdict) == (pytest.approx(0.0625), "tied")
+    assert "The interval leaves out zero, but the test does not confirm it" in str(fewer)
+    assert "confirm" not in str(found)
+    assert repr(fewer).startswith("<A@all and scratch cannot be told apart on the 100 images of the test set of fruit")
 
 
 def test_the_same_answers_and_as_many_right() -> None:

@@ -94,6 +94,25 @@ def test_with_answers_the_change_has_a_paired_interval() -> None:
     assert f"50.0% to 70.0%, paired 95% interval {low:.1f} to {high:.1f})" in depths.sentence([found])
 
 
+def test_what_may_be_chance_is_not_said_as_a_fact() -> None:
+    # 2 wins, 4 losses of 100
+    table = frame(cell("A", 0.6, 0.52), cell("A", 0.8, 0.5, freeze="all-1"))
+    answers = {"A-all-imagenet-0": right(range(52), 100), "A-all-1-imagenet-0": right(np.r_[:48, 52:54], 100)}
+    said = depths.sentence(depths.unfreezing(table, answers))
+    assert "A loses 2.0 points on test, which may be chance (all to all-1: 52.0% to 50.0%, paired 95% interval" in said
+
+
+def test_the_control_is_left_out_of_what_is_said() -> None:
+    rows = [cell("A", 0.6, 0.7), cell("A", 0.8, 0.75, freeze="all-1")]
+    rows += [cell("A", 0.2, 0.2, weights="none"), cell("A", 0.5, 0.5, freeze="all-1", weights="none")]
+    rows += [cell("B", 0.6, 0.7), cell("B", 0.8, 0.74, freeze="all-1")]
+    said = depths.sentence(depths.unfreezing(frame(*rows)))
+    assert "A gains 5.0 points" in said
+    assert "while B gains 4.0 points" in said
+    assert "none-weights" not in said
+    assert "A@none-weights gains 30.0 points" in depths.sentence(depths.unfreezing(frame(*rows[2:4])))
+
+
 # --- what is said of several depths of one backbone -------------------------------------------------------------------
 
 

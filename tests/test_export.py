@@ -23,7 +23,7 @@ import backbench
 from backbench import cli, store, sweep
 from backbench.executors.local import Broken
 from backbench.export import export
-from backbench.records import Event, Job, Request
+from backbench.records import PROTOCOL_VERSION, Event, Job, Request
 
 MOBILE = "MobileNet:alpha=0.25"
 FILE = "mobilenet_2_5_224_tf_no_top.h5"
@@ -237,6 +237,20 @@ def test_weights_that_were_not_kept_are_refused_with_the_command_that_makes_them
     assert {path: path.read_bytes() for path in before} == before, "the other cells were left alone"
     assert row_of(copy, "all-1")["test_acc"] == pytest.approx(row["test_acc"], abs=0.01)
     assert invoke("export", copy, f"{MOBILE}@all-1", "--to", tmp_path / "a.keras").exit_code == 0
+
+
+def test_results_of_an_earlier_protocol_are_measured_anew_elsewhere(copy: Path, tmp_path: Path) -> None:
+    row = row_of(copy, "all-1")
+    (copy / "models" / f"{row['cell_id']}.npz").unlink()
+    record = store.read_run(copy)
+    store.write_run(copy, {**record, "protocol": {**record["protocol"], "version": 2}})
+    message = refused(copy, f"{MOBILE}@all-1", "--to", tmp_path / "a.keras")
+    assert f"{copy} was measured by protocol 2, to which protocol {PROTOCOL_VERSION} cannot add" in message
+    words = shlex.split(message.partition("in another folder: ")[2])
+    assert words[words.index("--out") + 1] == f"{copy}-protocol-{PROTOCOL_VERSION}"
+    assert words[words.index("--engine") + 1] == record["resolved"]["engine"]
+    assert invoke(*words[1:]).exit_code == 0
+    assert store.models(Path(f"{copy}-protocol-{PROTOCOL_VERSION}"))
 
 
 def test_what_is_damaged_or_missing_is_refused(copy: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,36 @@ def test_a_press_on_a_row_or_a_choice_highlights_too(page: Any) -> None:
     button = page.find_element("css selector", ".board tr[data-backbone=VGG16] .name")
     button.send_keys("\n")
     assert status(page) == "VGG16 is highlighted", "the keyboard reaches it as well"
+
+
+def test_a_key_does_not_promise_a_line_that_is_not_there(page: Any) -> None:
+    key = page.find_element("css selector", "#picture-accuracy-against-freeze-depth [data-focus]")
+    first = key.text
+    page.execute_script("choose('scratch')")
+    assert key.text == "scratch: nothing to show here"
+    page.execute_script("choose('scratch')")
+    assert key.text == first
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_heatmap_is_whole_and_its_numbers_keep_apart(browser: Any, small: Path, width: int) -> None:
+    page = opened(browser, small, width=width)
+    script = """
+        const canvas = document.querySelector("[data-picture='accuracy-by-class']");
+        const sides = (selector) => [...canvas.querySelectorAll(selector)].map((e) => e.getBoundingClientRect());
+        return {
+          edge: canvas.querySelector("svg").getBoundingClientRect().right,
+          names: sides(".role-axis-label text").map((box) => box.right),
+          numbers: sides(".mark-text.role-mark text").map((box) => [box.top, box.left, box.right]),
+        };"""
+    found = page.execute_script(script)
+    assert found["names"]
+    assert max(found["names"]) <= found["edge"]
+    beside = sorted(found["numbers"])
+    rows_of = {round(top) for top, _, _ in beside}
+    assert len(beside) > len(rows_of) > 1
+    for (top, _, right), (next_top, left, _) in pairwise(beside):
+        assert round(top) != round(next_top) or left - right >= 4
 
 
 # --- everywhere and for everybody -------------------------------------------------------------------------------------

@@ -87,6 +87,69 @@ def test_names_that_do_not_fit_the_predictions_are_not_used(stored: Stored) -> N
     assert list(classes.errors(other).index) == ["class 1", "class 0"]
 
 
+def test_a_column_is_wide_enough_for_its_number_and_its_slanted_name() -> None:
+    names = [f"EfficientNetV2B{i}" for i in range(9)]
+    table = frame(*(cell(name, 0.9 - i / 100, 0.8) for i, name in enumerate(names)))
+    stored = Stored(table, by_class=dict.fromkeys(table["cell_id"], np.array([[5, 9], [10, 10]])))
+    found = drawn(stored, classes.NAME).live
+    # at 55 degrees a name of sixteen letters reaches cos 55 = .57 of its length beyond its column
+    beyond = 0.57 * 16 * 6
+    assert found.least >= 9 * 40 + 6 * len("class 0") + beyond
+    assert found.views[""]["padding"]["right"] >= beyond / 4
+    few = frame(cell("VGG16", 0.9, 0.8), cell("Xception", 0.8, 0.8))
+    short = drawn(Stored(few, by_class=dict.fromkeys(few["cell_id"], np.array([[5, 9], [10, 10]]))), classes.NAME).live
+    assert short.views[""]["padding"]["right"] == 4
+
+
+# --- of controls nothing is found -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def controlled(stored: Stored) -> Stored:
+    """The same two, and a control that is worst in class 0, calibrated to the digit, and has no gap."""
+    control = cell("B", 0.2, 0.3, freeze="all-1", train_acc=0.3, weights="none")
+    counts = {control["cell_id"]: np.array([[0, 6, 0], [10, 10, 0]])}
+    even = {control["cell_id"]: np.array([[0.0, 20, 2], [0.0, 16, 1.6], [0, 16, 1.6]])}
+    return Stored(
+        pd.concat([stored.table, frame(control)], ignore_index=True), RUN,
+        by_class={**stored.by_class, **counts}, bins={**stored.bins, **even}, training=stored.training,
+    )  # fmt: skip
+
+
+def test_controls_are_drawn_but_nothing_is_said_of_them(controlled: Stored) -> None:
+    assert list(classes.errors(controlled).columns) == ["A@all", "B@all-1", "B@all-1@none-weights"]
+    by_class = drawn(controlled, classes.NAME)
+    assert by_class.caption.startswith(
+        "Hardest, on average over the 2 networks: </script> (50.0%), apple (95.0%). Controls with random weights are "
+        "drawn, but not counted."
+    )
+    assert by_class.numbers.rows[1] == ("apple", "95.0%", "90.0% (A@all)", "100.0% (B@all-1)")
+    calibrated = drawn(controlled, reliability.NAME)
+    assert "No network is better calibrated." in calibrated.caption
+    assert calibrated.numbers.rows[2][0] == "B@all-1@none-weights"
+    gap = drawn(controlled, gaps.NAME)
+    assert "widest for A@all (20.0 points) and narrowest for B@all-1 (15.0)" in gap.caption
+    assert "B@all-1@none-weights" in gap.svg
+
+
+def test_all_gaps_alike() -> None:
+    picture = drawn(Stored(frame(cell("A", 0.9, 0.8), cell("B", 0.8, 0.8004))), gaps.NAME)
+    assert picture.caption.endswith(" It is the same for all, 20.0 points.")
+
+
+def test_one_seed_is_not_passed_off_as_the_mean_of_several(stored: Stored) -> None:
+    other = cell("B", 0.7, 0.6, freeze="all-1", seed=1)
+    several = Stored(
+        pd.concat([stored.table.iloc[1:], frame(other)], ignore_index=True), RUN,
+        by_class=stored.by_class, bins=stored.bins, training=stored.training,
+    )  # fmt: skip
+    for name in (classes.NAME, reliability.NAME, curves.NAME):
+        assert drawn(several, name).caption.endswith("Of several seeds the first is shown.")
+        assert "seeds" not in drawn(stored, name).caption
+    assert "B (the first of 2 seeds) is right in 72.7%" in drawn(several, reliability.NAME).caption
+    assert drawn(several, curves.NAME).caption.startswith("B (the first of 2 seeds) rose from 0.500 to 0.800 on val")
+
+
 # --- reliability ------------------------------------------------------------------------------------------------------
 
 
@@ -131,7 +194,8 @@ def test_curves_hold_every_epoch_of_every_rate(stored: Stored) -> None:
 def test_curves_say_what_training_brought(stored: Stored) -> None:
     picture = drawn(stored, curves.NAME)
     assert picture.caption.startswith(
-        "B@all-1 rose from 0.500 to 0.800 on val, at a learning rate of 0.0001, in epoch 2. Epoch 0 is the start"
+        "A@all, which ranks first, was solved in one step and has no curve. B@all-1 rose from 0.500 to 0.800 on val, "
+        "at a learning rate of 0.0001, in epoch 2. Epoch 0 is the start"
     )
     assert picture.numbers.rows == (("B@all-1", "0.0001", "0.500", "0.800", "2", "3"),)
     assert [row["score"] for row in picture.live.views["selection score"]["datasets"]["epochs"]][:2] == [0.5, 0.3]
@@ -142,8 +206,16 @@ def test_curves_say_when_more_epochs_may_help(stored: Stored) -> None:
     trace = dict(stored.training[B])
     last = Stored(stored.table, training={B: trace | {"best_epoch": 3}})
     assert "It was best in the last epoch: more epochs may help." in drawn(last, curves.NAME).caption
+    trained = [cell(name, 0.8, 0.7, freeze="all-1") for name in "AB"]
+    traces = {"A-all-1-imagenet-0": stored.training[B], B: trace | {"best_epoch": 3}}
+    one_of_two = drawn(Stored(frame(*trained), training=traces), curves.NAME).caption
+    assert "1 of 2 candidates was best in the last epoch" in one_of_two
+    assert "no curve" not in one_of_two
     start = Stored(stored.table, training={B: trace | {"best_epoch": 0}})
-    assert drawn(start, curves.NAME).caption.startswith("B@all-1 was never better on val than at its start (0.500).")
+    assert drawn(start, curves.NAME).caption.startswith(
+        "A@all, which ranks first, was solved in one step and has no curve. B@all-1 was never better on val than at "
+        "its start (0.500)."
+    )
 
 
 # --- train against test, accuracy against cost ------------------------------------------------------------------------

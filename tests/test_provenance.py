@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from backbench import provenance
-from backbench.records import Dataset, Request
+from backbench.records import Dataset, Job, Request
 
 
 def recorded(
@@ -18,6 +19,7 @@ def recorded(
     flips: bool = True,
     earlier: dict[str, Any] | None = None,
     resolved: dict[str, str] | None = None,
+    jobs: Sequence[Job] = (),
     **options: Any,
 ) -> dict[str, Any]:
     dataset = Dataset(
@@ -26,7 +28,7 @@ def recorded(
         copies={"exact": ("x",), "near": ()},
     )  # fmt: skip
     return provenance.record(
-        Request(dataset="fruit", **options), dataset, resolved=resolved or {}, earlier=earlier or {}
+        Request(dataset="fruit", **options), dataset, jobs=jobs, resolved=resolved or {}, earlier=earlier or {}
     )
 
 

@@ -177,6 +177,92 @@ def test_warnings_are_said(table: pd.DataFrame, run: dict[str, Any]) -> None:
     assert "Before you trust the numbers" not in rendered(frame(cell(*BACKBONES[0])))
 
 
+@pytest.mark.parametrize(
+    ("plain", "images", "said"),
+    [
+        (0, 100, ["none"]),
+        (100, 100, ["not looked for: no image has enough detail to tell a copy from a look-alike"]),
+        (
+            30,
+            100,
+            [
+                "none among the 70 images that could be compared",
+                "30 images with too little detail to tell a copy from a look-alike",
+            ],
+        ),
+    ],
+)
+def test_none_is_only_said_of_what_was_compared(plain: int, images: int, said: list[str]) -> None:
+    pairs = {"train/test": {"images": 0, "other_class": 0, "examples": []}}
+    found = notices.findings({"images": images, "near_duplicates": {"too_plain": plain, "pairs": pairs}})
+    assert [finding["value"] for finding in found] == said
+
+
+def test_a_first_look_is_said_to_be_one(table: pd.DataFrame, run: dict[str, Any]) -> None:
+    facts = recommendation(table)
+    run["request"]["limit"] = 200
+    assert notices.notices({"request": run["request"]}, facts) == (
+        "The sweep was a first look, at no more than 200 images per split (--limit 200): with all images the "
+        "accuracies, and who comes first, may be others.",
+    )
+    assert notices.notices({"request": {"limit": None}}, facts) == ()
+
+
+def test_columns_and_badges_are_explained_in_the_units_of_the_page(table: pd.DataFrame) -> None:
+    words = Elements(rendered(table)).words
+    explained = words[words.index("What the columns and badges mean") :]
+    assert "0..1" not in explained
+    assert "train_acc" not in explained
+    assert "tied with best the 95% interval of its test accuracy overlaps that of the first" in explained
+    several = tables.frame(tables.cell("A", 0.9, 0.8), tables.cell("B", 0.8, 0.8))
+    answers = {f"{name}-all-imagenet-0": tables.right(range(8), 10) for name in "AB"}
+    html = page.render(Stored(several), recommendation(several, answers), ())
+    meaning = "like the first, it may be the best on test (95% model confidence set)"
+    assert f'<span class="badge tied" title="{meaning}">tied with best</span>' in html
+    assert f"tied with best {meaning}" in Elements(html).words
+
+
+def test_the_page_says_what_can_be_exported(tmp_path: Path, table: pd.DataFrame, run: dict[str, Any]) -> None:
+    deeper = [
+        cell("VGG16", 0.7, 0.7, 92.4, freeze="all-1", seed=seed, selection_score=0.6 + seed / 10) for seed in (0, 1)
+    ]
+    table = pd.concat([table, frame(*deeper)], ignore_index=True)
+    store.write_table(tmp_path, table)
+    store.write_run(tmp_path, run)
+
+    def said() -> str:
+        found = re.search(
+            r'<p class="hint">([^\n]*export[^\n]*)</p>', report.build(tmp_path).read_text(encoding="utf-8")
+        )
+        return re.sub("<[^>]*>", "", found[1]) if found else ""
+
+    assert said() == "", "a folder without cells exports nothing"
+    for folder in ("cells", "heads", "models"):
+        (tmp_path / folder).mkdir()
+    assert said().startswith("No weights were kept")
+    there, others = "Can be exported from the folder of the sweep: ", "; backbench export says how to make the others."
+    (tmp_path / "heads" / "VGG16-all-0.npz").touch()
+    (tmp_path / "models" / "VGG16-all-1-0.npz").touch()
+    assert said() == f"{there}VGG16@all{others}", "of the other depth it is not the best seed"
+    (tmp_path / "models" / "VGG16-all-1-1.npz").touch()
+    assert said() == f"{there}VGG16@all and VGG16@all-1{others}"
+    for name in ("MobileNetV2-all-0", "Xception-all-0"):
+        (tmp_path / "heads" / f"{name}.npz").touch()
+    (tmp_path / "models" / "scratch-none-0.npz").touch()
+    assert said() == "Every candidate can be exported from the folder of the sweep."
+
+
+def test_seeds_that_failed_are_told_apart() -> None:
+    rows = [cell("A", 0.9, 0.8, 5.0, freeze="none", seed=2)]
+    rows += [
+        lost("A", "failed", f"out of memory at {seed}", freeze="none") | {"image_size": 96, "seed": seed}
+        for seed in (0, 1)
+    ]
+    (group,) = unfinished.groups(frame(*rows))
+    assert [member["label"] for member in group["members"]] == ["A#0", "A#1"]
+    assert unfinished.groups(frame(lost("A", "failed", "boom")))[0]["title"] == "A"
+
+
 def test_table_sorts_by_numbers_that_are_in_the_page(table: pd.DataFrame) -> None:
     elements = Elements(rendered(table))
     headings = [attributes for attributes in elements.tags("th") if "data-first" in attributes]
@@ -220,7 +306,7 @@ def test_who_is_ruled_out_as_the_best_is_not_called_tied_with_it() -> None:
     table = tables.frame(*(tables.cell(name, *own) for name, own in scores.items()))
     answers = {f"{name}-all-imagenet-0": tables.right(own, of) for name, own in zip("ABCD", hits, strict=True)}
     facts = recommendation(table, answers)
-    assert "C is ruled out as the best on test" in " ".join(facts.sentences).replace("\N{NO-BREAK SPACE}", " ")
+    assert "C is hardly the best on test" in " ".join(facts.sentences).replace("\N{NO-BREAK SPACE}", " ")
     worn = [{badge.kind for badge in row["badges"]} for row in board.rows(Stored(table), facts, [()] * 4)]
     assert ["tied" in badges for badges in worn] == [False, False, False, True]
 

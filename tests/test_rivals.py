@@ -84,8 +84,8 @@ def test_the_set_has_the_last_word_over_a_pair() -> None:
     assert facts.verdict_on(other) == "tied"
     # a p-value that says otherwise is not quoted against it
     assert list(comparisons(facts, best)) == [
-        "On test it cannot be told apart from B (10.0 points ahead, paired 95% interval 2.0 to 18.0 points): either "
-        f"may be the best ({IN_THE_SET})."
+        "On test it cannot be told apart from B (10.0 points ahead, paired 95% interval 2.0 to 18.0 points, taken by "
+        f"itself): either may be the best ({IN_THE_SET})."
     ]
 
 
@@ -111,9 +111,10 @@ def test_one_that_is_ruled_out_is_not_said_to_be_beaten_without_proof() -> None:
     facts = recommendation(table, answers)
     assert names(facts) == ["A", "D"]
     assert (
-        "C is ruled out as the best on test, but not shown to be behind A itself (exact McNemar test, Holm-corrected, "
-        "p = 0.14)."
+        f"C is hardly the best on test (outside the {IN_THE_SET}), though A itself is not shown to beat it (exact "
+        "McNemar test, Holm-corrected, p = 0.14)."
     ) in said(facts)
+    assert [facts.tied(one) for one in facts.ranking] == [False, False, False, True]
     assert "It beats B by 38.0 points" in said(facts)
 
 
@@ -169,6 +170,30 @@ def test_scratch_wins_with_its_evidence() -> None:
     assert text.startswith("Use scratch, the small hand-made CNN: it classifies 96.0%")
     assert f"On test it beats A by 16.0 points ({paired(facts)}; exact McNemar test" in text
     assert "A pretrained network is not needed here: scratch reaches 96.0% on test, 16.0 points above A (paired" in text
+
+
+def test_an_interval_that_excludes_zero_is_not_said_to_include_it() -> None:
+    # scratch: 5 wins over A without a loss, of 400, p = 2 / 2^5, corrected for two comparisons .125
+    table = frame(cell("A", 0.9, 0.75), cell("B", 0.8, 0.7), cell("scratch", 0.5, 0.7625))
+    answers = {A: right(range(300), 400), B: right(range(270), 400), SCRATCH: right(range(305), 400)}
+    facts = recommendation(table, answers)
+    assert facts.over_scratch is not None
+    assert facts.over_scratch.high < 0
+    interval = f"{-100 * facts.over_scratch.high:.1f} to {-100 * facts.over_scratch.low:.1f} points"
+    assert (
+        "A pretrained network is not shown to be needed: scratch reaches 76.2% on test, 1.2 points above A (paired 95% "
+        f"interval {interval}, taken by itself), but the stricter test of all 2 comparisons together leaves open "
+        "whether that is chance (exact McNemar test, Holm-corrected, p = 0.062)."
+    ) in said(facts)
+
+
+def test_nobody_is_tied_with_a_first_that_is_not_among_the_best() -> None:
+    # A, the first on val, loses to B and is level with C: neither of these may be the best together with A
+    answers = {A: right(range(50), 100), B: right(range(90), 100), C: right(range(1, 51), 100)}
+    facts = recommendation(frame(cell("A", 0.9, 0.5), cell("B", 0.8, 0.9), cell("C", 0.7, 0.5)), answers)
+    assert facts.verdict_on(facts.ranking[2]) == "tied"
+    assert [facts.tied(one) for one in facts.ranking] == [False, False, False]
+    assert facts.tied_means == f"like the first, it may be the best on test ({IN_THE_SET})"
 
 
 def test_twenty_test_images_prove_little() -> None:

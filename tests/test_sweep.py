@@ -21,7 +21,7 @@ import sklearn.datasets
 from click.testing import CliRunner
 from PIL import Image
 
-from backbench import cli, doctor, metrics, store, supply, sweep, thumbnails
+from backbench import cli, doctor, metrics, planning, report, store, supply, sweep, thumbnails
 from backbench.errors import RequestError, UnavailableError
 from backbench.executors.attempts import Broken
 from backbench.records import PROTOCOL_VERSION, Dataset, Event, Finished, Job, Note, Pixels, Request, Weights
@@ -257,6 +257,38 @@ def test_private_images_are_removed_and_stay_out_until_they_are_asked_for(copy: 
     assert ran == []
 
 
+def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_page(
+    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"backbone": MOBILE, "weights": "none", "image_size": 32, "freeze": "all", "seed": 0}
+    scratch = place | {"backbone": "scratch", "freeze": "none"}
+    before = store.read_run(copy.out)
+    assert before["planned"] == [place, scratch]
+    more = replace(copy.request, freeze="all,all-1", seeds=2)
+    in_process = sweep.local.run
+
+    def interrupted(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(sweep.local, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(more)
+    record = store.read_run(copy.out)
+    added = [
+        place | {"seed": 1},
+        *({**place, "freeze": "all-1", "seed": seed} for seed in (0, 1)),
+        scratch | {"seed": 1},
+    ]
+    assert record["planned"] == [place, scratch, *added]
+    assert len(record["command"].splitlines()) == 2, "the command that goes on is on the page"
+    assert (record["finished"], record["jobs"]) == (before["finished"], before["jobs"])
+    assert "4 of 6 cells were not measured" in report.build(copy.out).read_text()
+    monkeypatch.setattr(sweep.local, "run", in_process)
+    assert sweep.run(more).counts == {"ok": 6}
+    assert "not measured" not in (copy.out / "leaderboard.html").read_text()
+
+
 def test_images_that_became_private_are_gone_even_where_the_sweep_is_cut_off(
     copy: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,9 +314,9 @@ def test_a_cache_that_was_emptied_meanwhile_costs_the_pictures_only(tmp_path: Pa
         split=np.array(["train", "test"]), rows=np.array([2, 0]), fingerprint="f", health={},
     )  # fmt: skip
     images = Pixels(tmp_path / "images.npy", size=1, resize="stretch")
-    assert sweep._decoded(dataset, images, ["x"]) == {}
+    assert planning.pixels_of(dataset, images, ["x"]) == {}
     np.save(images.path, np.arange(9, dtype=np.uint8).reshape(3, 1, 1, 3))
-    found = sweep._decoded(dataset, images, ["x", "renamed since"])
+    found = planning.pixels_of(dataset, images, ["x", "renamed since"])
     assert {item: image.tolist() for item, image in found.items()} == {"x": [[[6, 7, 8]]]}
 
 

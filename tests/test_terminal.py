@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from tables import cell, frame, lost
 
-from backbench.analysis import grouped
+from backbench.analysis import grouped, recommendation
 from backbench.report import terminal
 
 LATE = "no learning rate beat the frozen probe on val"
@@ -47,7 +47,7 @@ def test_is_not_repainted_by_a_name() -> None:
 
 
 def test_ranks_as_the_analysis_does(table: pd.DataFrame) -> None:
-    names = [line.split()[1] for line in terminal.show(table, width=100).splitlines()[2:]]
+    names = [line.split()[1] for line in terminal.show(table, width=100).splitlines()[2:6]]
     assert names == list(grouped(table)["backbone"])
 
 
@@ -60,7 +60,7 @@ def test_notes_stand_below_the_table_and_marks_at_the_names() -> None:
     lines = terminal.show(table, width=100).splitlines()
     assert [line.split()[1:3] for line in lines[2:5]] == [["A@all-1", "[1]"], ["B@all", "[1]"], ["C@all", "all"]]
     assert lines[3].split()[3] == "[2]"
-    assert lines[6:] == [f"[1] {LATE}", "[2] slow"]
+    assert lines[6:8] == [f"[1] {LATE}", "[2] slow"]
 
 
 def test_seeds_have_a_column_of_their_range_where_there_are_several(table: pd.DataFrame) -> None:
@@ -70,6 +70,28 @@ def test_seeds_have_a_column_of_their_range_where_there_are_several(table: pd.Da
     assert "82.0%  3: 80.0-84.0%" in lines[2]
     assert lines[0].index("seeds") == lines[2].index("3: 80.0")
     assert "seeds" not in terminal.show(frame(*rows), width=40)
+
+
+def test_says_what_ranks_who_is_tied_and_what_can_be_exported(table: pd.DataFrame) -> None:
+    facts = recommendation(table)  # of Xception the interval overlaps that of MobileNetV2
+    lines = terminal.show(table, width=80, facts=facts, exports="Can be exported: VGG16.").splitlines()
+    assert [line.split()[1:3] for line in lines[2:5]] == [
+        ["MobileNetV2", "79.0%"], ["Xception", "~"], ["VGG16", "69.0%"],
+    ]  # fmt: skip
+    assert lines[7:] == [
+        "Ranked by selection score, which is measured on val alone.",
+        "~ the 95% interval of its test accuracy overlaps that of the first",
+        "Can be exported: VGG16.",
+    ]
+    assert "score" in lines[0].split()
+
+
+def test_seeds_and_score_stay_at_eighty_columns() -> None:
+    rows = [cell("EfficientNetV2B0", 0.9, 0.8, freeze="all-1", seed=seed) for seed in range(3)]
+    rows += [cell("EfficientNetV2B0", 0.7, 0.7)]
+    lines = terminal.show(frame(*rows), width=80).splitlines()
+    assert {"seeds", "score"} < set(lines[0].split())
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_depth_that_did_not_finish_is_named() -> None:

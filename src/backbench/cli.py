@@ -119,10 +119,9 @@ def report_command(directory: Path, images: bool | None) -> None:
 @plainly
 def show_command(directory: Path) -> None:
     """Print the leaderboard in the terminal."""
-    from backbench import store
-    from backbench.report import terminal
+    from backbench import report
 
-    click.echo(terminal.show(store.read_table(directory)), nl=False)
+    click.echo(report.show(directory), nl=False)
 
 
 @main.command("compare")

@@ -15,7 +15,7 @@ from backbench.analysis.naming import find_cell, full_name
 from backbench.analysis.winners import trained
 from backbench.cache import cache_root, whole_file
 from backbench.errors import RequestError
-from backbench.records import Request
+from backbench.records import PROTOCOL_VERSION, Request
 
 ENDING = ".keras"
 
@@ -76,17 +76,29 @@ def _learned(directory: Path, table: pd.DataFrame, run: Mapping[str, Any], row: 
     path = store.file_of(directory, row["cell_id"], "models" if own else "heads")
     if path:
         return path
-    if own:
+    what = (
+        f"the trained weights of {full_name(row)} were not kept" if own else f"the head of {full_name(row)} is missing"
+    )
+    version = run.get("protocol", {}).get("version", PROTOCOL_VERSION)
+    if version != PROTOCOL_VERSION:
         raise RequestError(
-            f"the trained weights of {full_name(row)} were not kept; this trains it again and keeps them:"
-            f" {_command(directory, run, row)}"
+            f"{what}, and {directory} was measured by protocol {version}, to which protocol {PROTOCOL_VERSION} cannot"
+            f" add; this measures it anew in another folder: {_command(_beside(directory), run, row)}"
         )
+    if own:
+        raise RequestError(f"{what}; this trains it again and keeps them: {_command(directory, run, row)}")
     record = directory / "cells" / f"{row['cell_id']}.json"
-    raise RequestError(f"the head of {full_name(row)} is missing: delete {record} and run the sweep again")
+    raise RequestError(f"{what}: delete {record} and run the sweep again")
 
 
-def _command(directory: Path, run: Mapping[str, Any], row: pd.Series) -> str:
-    """The sweep that measures a cell once more, with its weights kept."""
+def _beside(directory: Path) -> Path:
+    """A folder for what cannot be added to this one."""
+    named = directory if directory.name.strip(".") else directory.resolve()
+    return named.with_name(f"{named.name}-protocol-{PROTOCOL_VERSION}")
+
+
+def _command(out: Path, run: Mapping[str, Any], row: pd.Series) -> str:
+    """The sweep that measures a cell once more into a folder, with its weights kept."""
     known = {option.name for option in fields(Request)}
     asked = Request(**{name: value for name, value in run["request"].items() if name in known})
     pretrainable = row["backbone"] != "scratch"
@@ -98,7 +110,9 @@ def _command(directory: Path, run: Mapping[str, Any], row: pd.Series) -> str:
             weights=row["weights"] if pretrainable else Request.weights,
             seeds=max(asked.seeds, int(row["seed"]) + 1),
             image_size=int(row["image_size"]),
+            engine=run.get("resolved", {}).get("engine", asked.engine),
+            precision=run.get("resolved", {}).get("precision", asked.precision),
             keep_models="all",
-            out=directory,
+            out=out,
         )
     )

@@ -6,12 +6,13 @@ import importlib.util
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backbench import datasets, hardware, pixels, splits
 from backbench.backbones import keras_cache, parse_backbones
@@ -226,6 +227,16 @@ def with_pixels(job: Job, listing: Listing, *, progress: Progress) -> Job:
             f" {listing.ids[lost[0]]} ({failures[lost[0]]}): see whether the dataset changed, then run again"
         )
     return replace(job, pixels=found)
+
+
+def pixels_of(dataset: Dataset, found: Pixels, items: Iterable[str]) -> Mapping[str, NDArray[np.uint8]]:
+    """Pixels of these items by id, without those that cannot be had: the page does without."""
+    rows = dict(zip(dataset.ids, dataset.rows.tolist(), strict=True))
+    try:
+        images = found.open()
+    except OSError:  # the cache may be emptied at any time
+        return {}
+    return {item: images[rows[item]] for item in items if item in rows}
 
 
 def _backend() -> str:

@@ -81,8 +81,8 @@ class Bar:
         self._bar.refresh()
 
 
-def sentence(cell: Cell) -> str:
-    """What there is to say of a cell that was just stored."""
+def in_a_line(cell: Cell) -> str:
+    """What became of a cell."""
     row = cell.row
     name = f"{row['backbone']} @ {row['freeze']}"
     name += " (random weights)" if row["weights"] == "none" and row["backbone"] != "scratch" else ""

@@ -6,14 +6,16 @@ import importlib.metadata
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from backbench import hardware
-from backbench.records import PROTOCOL_VERSION, SPLITS, Dataset, Request
+from backbench.analysis.planned import PLACE
+from backbench.cells import empty_row, plan
+from backbench.records import PROTOCOL_VERSION, SPLITS, Dataset, Job, Request
 
 PACKAGES = (
     "backbench",
@@ -31,9 +33,14 @@ PACKAGES = (
 
 
 def record(
-    request: Request, dataset: Dataset, *, resolved: Mapping[str, str], earlier: Mapping[str, Any]
+    request: Request,
+    dataset: Dataset,
+    *,
+    jobs: Iterable[Job],
+    resolved: Mapping[str, str],
+    earlier: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The record of a run; commands and the start of an earlier run in the same folder are kept."""
+    """The record of a run; commands, plan and start of earlier runs in the same folder are kept."""
     counts = {split: len(dataset.indices(split)) for split in SPLITS}
     asked = {option.name: getattr(request, option.name) for option in fields(Request)}
     # What `auto` came to here may not be what it comes to elsewhere.
@@ -47,6 +54,7 @@ def record(
         "command": "\n".join(dict.fromkeys([*earlier.get("command", "").splitlines(), command_of(exact)])),
         "request": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
         "resolved": dict(resolved),
+        "planned": _planned(jobs, earlier),
         # Once private, images stay out of the page until somebody asks for them.
         "images": earlier.get("images", True) if request.images is None else request.images,
         "protocol": _protocol(request, dataset),
@@ -64,6 +72,13 @@ def record(
         "git_revision": _git_revision(),
         "started": earlier.get("started") or now(),
     }
+
+
+def _planned(jobs: Iterable[Job], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The places in the table of all cells that the sweeps into this folder were to measure, each once."""
+    rows = (empty_row(job, cell) for job in jobs for cell in plan(job))
+    places = [*earlier.get("planned", []), *({name: row[name] for name in PLACE} for row in rows)]
+    return list({tuple(place.values()): place for place in places}.values())
 
 
 def _environment() -> dict[str, str]:

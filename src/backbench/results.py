@@ -63,7 +63,7 @@ class Results:
         Names are `Backbone@freeze`, with `@none-weights`, `@96px` or `#seed` where that is needed, or the id of a cell.
         Raises RequestError for a name that is unknown, ambiguous or the same twice, and for cells without predictions.
         """
-        cells = store.read_table(self.directory)
+        cells = stored.table(self.directory)
         ours, theirs = pair(cells, first, second)
         answers = stored.answers(self.directory, (*ours.cell_ids, *theirs.cell_ids))
         dataset = cells["dataset"].fillna("").iloc[0]
@@ -84,7 +84,7 @@ class Results:
 
     def _answer(self) -> Recommendation:
         """The recommendation as far as the table tells it, and for its interval the predictions of the best one."""
-        cells = store.read_table(self.directory)
+        cells = stored.table(self.directory)
         of_best = [cell for one in candidates(cells)[:1] for cell in one.cell_ids]
         return recommendation(cells, stored.answers(self.directory, of_best))
 

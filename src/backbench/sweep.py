@@ -8,16 +8,14 @@ if __name__ == "__main__":  # before the imports, which --help does not need
     sweep_command(prog_name="python -m backbench.sweep")
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from backbench import datasets, doctor, planning, preconditions, provenance, report, store, thumbnails
 from backbench.ahead import Ahead
@@ -28,16 +26,14 @@ from backbench.cells import Plan, empty_row, plan
 from backbench.errors import BackbenchError, UnavailableError
 from backbench.executors import local
 from backbench.executors.attempts import Broken
-from backbench.progress import Bar, sentence
+from backbench.progress import Bar, in_a_line
 from backbench.records import (
     Cell,
-    Dataset,
     Event,
     Finished,
     Job,
     Listing,
     Note,
-    Pixels,
     Progress,
     Request,
     Summary,
@@ -84,15 +80,15 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     preconditions.same_dataset(directory, earlier, dataset)
     resolved = planning.resolve(request, earlier, dataset)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
-    record = provenance.record(request, dataset, resolved=resolved, earlier=earlier)
+    record = provenance.record(request, dataset, jobs=jobs, resolved=resolved, earlier=earlier)
     outcome = Outcome(directory)
     with store.locked(directory), letting_go(), Bar(len(jobs), visible=visible) as bar:
         if request.fresh:
             store.clear(directory)
-        if not earlier:
-            store.write_run(directory, record)
+        if record["planned"] != earlier.get("planned"):  # at once: this run may be cut off
+            store.write_run(directory, {**earlier, **record})
         renewed = doctor.put_right(directory, say=bar.line)
-        if earlier.get("images", True) and not record["images"]:  # at once: this run may be cut off
+        if earlier.get("images", True) and not record["images"]:  # at once, too
             thumbnails.keep(directory, {})
             (directory / report.PAGE).unlink(missing_ok=True)
         store.forget_drafts(directory)
@@ -111,6 +107,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
             kept = earlier.get("resolved", {}).get("keep_models", "best")
             renewed = renewed or sweep.changed or record["images"] != earlier.get("images")
             if renewed or resolved["keep_models"] != kept or not store.table_is_current(directory):
+                renewed = True
                 record["finished"] = provenance.now()
                 record["jobs"] = [*earlier.get("jobs", []), *sweep.summaries]
                 record["decode_seconds"] = {str(size): spent for size, spent in sweep.decode_seconds.items()}
@@ -118,7 +115,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
                 store.write_table(directory, store.table(store.read_cells(directory)))
         bar.say("drawing the leaderboard")
         if renewed or not doctor.page_is_current(directory):
-            report.build(directory, decoded=partial(_decoded, dataset, pixels))
+            report.build(directory, decoded=partial(planning.pixels_of, dataset, pixels))
     return outcome
 
 
@@ -262,7 +259,7 @@ class _Sweep:
         if cell.status != "ok" and cell.cell_id in self.ok:  # it was measured before, only its weights are missing
             self.done.add(cell.cell_id)
             self._count("ok", 1)
-            self.bar.line(f"{sentence(cell)}; what was measured earlier stays")
+            self.bar.line(f"{in_a_line(cell)}; what was measured earlier stays")
             return
         try:
             store.write_cell(self.directory, finished)
@@ -276,21 +273,11 @@ class _Sweep:
         table = store.table(store.read_cells(self.directory))
         store.write_table(self.directory, table)
         self._thin(table)
-        self.bar.line(sentence(cell))
+        self.bar.line(in_a_line(cell))
 
     def _count(self, status: str, cells: int) -> None:
         if cells:
             self.outcome.counts[status] = self.outcome.counts.get(status, 0) + cells
-
-
-def _decoded(dataset: Dataset, pixels: Pixels, items: Iterable[str]) -> Mapping[str, NDArray[np.uint8]]:
-    """Pixels of these items by id, without those that cannot be had: the page does without."""
-    rows = dict(zip(dataset.ids, dataset.rows.tolist(), strict=True))
-    try:
-        images = pixels.open()
-    except OSError:  # the cache may be emptied at any time
-        return {}
-    return {item: images[rows[item]] for item in items if item in rows}
 
 
 def _series(job: Job) -> tuple[str, str, int]:

@@ -11,10 +11,12 @@ from backbench.analysis.answers import ByCell
 from backbench.analysis.candidates import Candidate, candidates
 from backbench.analysis.cautions import cautions
 from backbench.analysis.choice import choice_on_val
-from backbench.analysis.frames import tidy
+from backbench.analysis.frames import cell_labels, tidy
 from backbench.analysis.paired import Advantage, advantages, tested
+from backbench.analysis.planned import UNMEASURED
 from backbench.analysis.rivals import Rival, possibly_best, rivals
 from backbench.analysis.sentences import sentences
+from backbench.analysis.wording import IN_THE_SET, OVERLAPPING
 from backbench.metrics import wilson_interval
 
 
@@ -28,10 +30,13 @@ class Recommendation:
     order of rank; `rivals` compare the best with each other one there.
     A network is *within reach* of the best when its val accuracy, at some freeze depth, is not below the 95 %
     Wilson interval of the best one's val accuracy; `reach` counts them, `fastest` and `smallest` are chosen among those
-    (the best is one of them) and are None when the number of val items or the cost is unknown. `pretrained` is the
-    first pretrained candidate; `over_scratch` and `over_control` say how far it is ahead of the other two on test.
+    (the best is one of them) and are None when the number of val items or the cost is unknown; of all pretrained ones
+    `fastest_pretrained` and `smallest_pretrained` are, at their best depth, None unless they cost less than the best.
+    `pretrained` is the first pretrained candidate; `over_scratch` and `over_control` say how far it is ahead of the
+    other two on test.
     `need_for_pretraining` is `yes`, `no`, `unclear` (measured, but chance or a conflict of val and test is not
     excluded) or `unknown` (not measured).
+    Of all `cells`, those that a sweep was to measure and has not are `unmeasured`, by name.
     `sentences` say all of it, the answer first; the last of them, `cautions`, say how far to trust it.
     """
 
@@ -49,6 +54,8 @@ class Recommendation:
     reach: int = 0
     fastest: Candidate | None = None
     smallest: Candidate | None = None
+    fastest_pretrained: Candidate | None = None
+    smallest_pretrained: Candidate | None = None
     scratch: Candidate | None = None
     pretrained: Candidate | None = None
     control: Candidate | None = None
@@ -60,6 +67,8 @@ class Recommendation:
     failed: int = 0
     skipped: int = 0
     pruned: int = 0
+    unmeasured: tuple[str, ...] = ()
+    cells: int = 0
     sentences: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
 
@@ -71,6 +80,20 @@ class Recommendation:
         """
         rival = self.rival(other)
         return rival.verdict if rival else _by_intervals(self.best, other)
+
+    def tied(self, other: Candidate) -> bool:
+        """Whether another is marked as tied with the best, which means what `tied_means` says."""
+        if other is self.best or other.test_acc is None:
+            return False
+        if self.rivals:
+            rival = self.rival(other)
+            return rival is not None and rival.together
+        return self.verdict_on(other) == "tied"
+
+    @property
+    def tied_means(self) -> str:
+        """What is true of all that are marked as tied with the best."""
+        return IN_THE_SET if self.rivals else OVERLAPPING
 
     def rival(self, other: Candidate) -> Rival | None:
         """The paired test of the best against another, where there is one."""
@@ -97,11 +120,13 @@ def recommendation(
         failed=int(statuses.get("failed", 0)),
         skipped=int(statuses.get("skipped", 0)),
         pruned=int(statuses.get("pruned", 0)),
+        unmeasured=tuple(cell_labels(rows)[rows["status"] == UNMEASURED]),
+        cells=len(rows),
     )
     found = candidates(table)
     if found:
         facts = _compare(facts, found, answers or {})
-    reasons = rows.loc[rows["status"] != "ok", "reason"]
+    reasons = rows.loc[~rows["status"].isin(["ok", UNMEASURED]), "reason"]
     common = str(reasons.value_counts().index[0]) if len(reasons) else ""
     limits = cautions(facts)
     return replace(facts, sentences=(*sentences(facts, common_reason=common), *limits), cautions=limits)
@@ -135,8 +160,10 @@ def _compare(facts: Recommendation, found: Sequence[Candidate], answers: ByCell)
         rivals=rivals(best, known, members),
         networks=len({c.network for c in found}),
         reach=len(reach),
-        fastest=min((c for c in reach if c.latency_ms is not None), key=lambda c: c.latency_ms or 0, default=None),
-        smallest=min((c for c in reach if c.params is not None), key=lambda c: c.params or 0, default=None),
+        fastest=_cheapest(reach, "latency_ms"),
+        smallest=_cheapest(reach, "params"),
+        fastest_pretrained=_cheaper(best, found, "latency_ms"),
+        smallest_pretrained=_cheaper(best, found, "params"),
         scratch=scratch,
         pretrained=pretrained,
         control=control,
@@ -154,11 +181,28 @@ def _within_reach(found: Sequence[Candidate], val_items: int | None) -> list[Can
     if not val_items or best.val_acc is None:
         return []
     floor, _ = wilson_interval(best.val_acc, val_items)
+    return _firsts([c for c in found if c is best or (c.val_acc is not None and c.val_acc >= floor)])
+
+
+def _firsts(found: Sequence[Candidate]) -> list[Candidate]:
+    """The first of every network."""
     first: dict[tuple[str, float | None], Candidate] = {}
     for candidate in found:
-        if candidate is best or (candidate.val_acc is not None and candidate.val_acc >= floor):
-            first.setdefault(candidate.network, candidate)
+        first.setdefault(candidate.network, candidate)
     return list(first.values())
+
+
+def _cheapest(candidates: Sequence[Candidate], cost: str) -> Candidate | None:
+    return min(
+        (c for c in candidates if getattr(c, cost) is not None), key=lambda c: float(getattr(c, cost)), default=None
+    )
+
+
+def _cheaper(best: Candidate, found: Sequence[Candidate], cost: str) -> Candidate | None:
+    """The cheapest other pretrained network at its first depth, where it costs less than the best."""
+    others = _firsts([c for c in found if c.pretrained and c.network != best.network])
+    cheapest, price = _cheapest(others, cost), getattr(best, cost)
+    return cheapest if cheapest and price is not None and getattr(cheapest, cost) < price else None
 
 
 def _need(facts: Recommendation) -> str:

@@ -16,7 +16,7 @@ from backbench.analysis.significance import ALPHA
 from backbench.errors import RequestError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Two candidates on the same test items; shown as text or HTML it answers whether the first beats the second.
 
@@ -51,6 +51,9 @@ class Comparison:
             "test": self.test.name,
             "p_value": self.test.p_value,
         }
+
+    def __repr__(self) -> str:
+        return f"<{compare_text.verdict(self)}>"
 
     def __str__(self) -> str:
         return compare_text.text(self)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backbench.analysis import numbers
 from backbench.analysis.resampling import ENOUGH_SEEDS
+from backbench.analysis.significance import ALPHA
 from backbench.analysis.wording import TESTS, images, interval, paired_interval, points, seeds
 
 if TYPE_CHECKING:  # a comparison is shown with these sentences: a true import would go round in a circle
@@ -71,6 +72,10 @@ def _amount(items: float) -> str:
 
 
 def _notes(found: Comparison) -> Iterator[str]:
+    if found.verdict == "tied" and found.lead.verdict != "tied":
+        yield "The interval leaves out zero, but the test does not confirm it: only what both say counts as a win."
+    elif found.verdict == "tied" and found.test.p_value < ALPHA:
+        yield "The test finds a difference, but the interval holds zero: only what both say counts as a win."
     once = [one.label for one in (found.first, found.second) if one.seeds == 1 and _random(one)]
     if once:
         who = " and ".join(once)

@@ -47,10 +47,10 @@ def _among_the_best(best: Candidate, tied: Sequence[Rival], beaten: Sequence[Riv
         everyone = "the other {} candidates" if tied else "all {} other candidates"
         yield _beats("It" if together else "On test it", beaten, everyone)
     if apart:
-        verb = "is" if len(apart) == 1 else "are"
+        verb, them = ("is", "it") if len(apart) == 1 else ("are", "them")
         yield (
-            f"{_names(apart, '{} candidates')} {verb} ruled out as the best on test, but not shown to be behind "
-            f"{best.label} itself ({proof(apart)})."
+            f"{_names(apart, '{} candidates')} {verb} hardly the best on test (outside the {SET}), though "
+            f"{best.label} itself is not shown to beat {them} ({proof(apart)})."
         )
 
 
@@ -91,7 +91,8 @@ def _lead(rivals: Sequence[Rival]) -> str:
         return ""
     lead = rivals[0].lead
     behind = lead.mean < 0
-    return f" ({points(abs(lead.mean))} {'behind' if behind else 'ahead'}, {paired_interval(lead, turned=behind)})"
+    interval = paired_interval(lead, turned=behind, tied=True)
+    return f" ({points(abs(lead.mean))} {'behind' if behind else 'ahead'}, {interval})"
 
 
 def _by(rivals: Sequence[Rival]) -> str:

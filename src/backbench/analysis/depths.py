@@ -63,7 +63,11 @@ def unfreezing(table: pd.DataFrame, answers: ByCell | None = None) -> tuple[Unfr
 
 
 def sentence(found: Sequence[Unfreezing]) -> str:
-    """Which network gains or loses how much by being unfrozen, and what becomes of its gap; empty without any."""
+    """Which network gains or loses how much by being unfrozen, and what becomes of its gap; empty without any.
+
+    Controls with random weights are left out, unless there is nothing else.
+    """
+    found = [one for one in found if one.after.weights != "none"] or found
     if not found:
         return ""
     rest = {0: "", 1: "; the other lies between"}.get(len(found) - 2, f"; the other {len(found) - 2} lie in between")
@@ -77,6 +81,9 @@ def _change(one: Unfreezing) -> str:
     before, after = one.before, one.after
     shift = numbers.points(abs(one.gain))
     what = "keeps its accuracy" if shift == "0.0" else f"{'gains' if one.gain > 0 else 'loses'} {shift} points"
+    what += " on test"
+    if shift != "0.0" and one.advantage and one.advantage.verdict == "tied":
+        what += ", which may be chance"
     details = (
         f"{before.freeze} to {after.freeze}: {numbers.percent(before.test_acc)} to {numbers.percent(after.test_acc)}"
     )
@@ -84,7 +91,7 @@ def _change(one: Unfreezing) -> str:
         ends = (one.advantage.low, one.advantage.high)
         low, high = sorted(ends) if one.gain >= 0 else sorted(-end for end in ends)
         details += f", paired 95% interval {numbers.points(low)} to {numbers.points(high)}"
-    return f"{one.name} {what} on test ({details}) and its gap {_gap_change(before.gap, after.gap)}"
+    return f"{one.name} {what} ({details}) and its gap {_gap_change(before.gap, after.gap)}"
 
 
 def _gap_change(before: float | None, after: float | None) -> str:

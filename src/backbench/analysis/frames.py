@@ -126,3 +126,10 @@ def labels(table: pd.DataFrame) -> pd.Series:
 
     said = (rows[name] for name in ("backbone", "freeze", "weights", "image_size"))
     return pd.Series([label(*row) for row in zip(*said, strict=True)], index=table.index, name="label", dtype="object")
+
+
+def cell_labels(table: pd.DataFrame) -> pd.Series:
+    """The names of `labels`, with `#seed` where the table has several seeds of a candidate."""
+    rows, names = tidy(table), labels(table)
+    several = rows.groupby(list(GROUP), dropna=False)["seed"].transform("nunique") > 1
+    return names.where(~several, names + "#" + rows["seed"].map("{:.0f}".format))

@@ -14,6 +14,10 @@ if TYPE_CHECKING:  # the facts are built with these sentences: a true import wou
     from backbench.analysis.candidates import Candidate
 
 
+# The words and, once, what they mean; see `advice.Recommendation`.
+REACH = "within reach on val (not below the 95% interval of the best one's val accuracy)"
+
+
 def sentences(facts: Recommendation, *, common_reason: str = "") -> tuple[str, ...]:
     """The answer first, then its evidence; plain text that holds untrusted names."""
     if facts.best is None:
@@ -24,7 +28,12 @@ def sentences(facts: Recommendation, *, common_reason: str = "") -> tuple[str, .
 def _nothing(facts: Recommendation, common_reason: str) -> Iterator[str]:
     parts = [
         f"{number} {status}"
-        for number, status in ((facts.failed, "failed"), (facts.skipped, "skipped"), (facts.pruned, "pruned"))
+        for number, status in (
+            (facts.failed, "failed"),
+            (facts.skipped, "skipped"),
+            (facts.pruned, "pruned"),
+            (len(facts.unmeasured), "not measured"),
+        )
         if number
     ]
     if not parts:
@@ -93,20 +102,53 @@ def _cheaper(facts: Recommendation, best: Candidate) -> Iterator[str]:
     if not facts.reach or facts.networks < 2:
         return
     if facts.reach == 1:
-        yield "No other network comes within reach of it on val, so speed or size is bought with accuracy."
+        yield from _at_a_price(facts, best)
         return
     fastest, smallest = facts.fastest, facts.smallest
     if fastest is not None and smallest is not None and fastest is smallest:
         if fastest is best:
-            yield f"Of the {facts.reach} networks within reach on val it is also the fastest and the smallest."
+            yield f"Of the {facts.reach} networks {REACH} it is also the fastest and the smallest."
         else:
             cost = f"{_latency(fastest)}, {_size(fastest)}"
-            yield f"If it must be fast or small: {fastest.label} is within reach on val ({cost}{_test(fastest)})."
+            yield f"If it must be fast or small: {fastest.label} ({cost}{_test(fastest)}) is {REACH}."
         return
+    reach = REACH
     if fastest is not None and fastest is not best:
-        yield f"If it must be fast: {fastest.label} is within reach on val ({_latency(fastest)}{_test(fastest)})."
+        yield f"If it must be fast: {fastest.label} ({_latency(fastest)}{_test(fastest)}) is {reach}."
+        reach = "within reach, too"
     if smallest is not None and smallest is not best:
-        yield f"If it must be small: {smallest.label} is within reach on val ({_size(smallest)}{_test(smallest)})."
+        yield f"If it must be small: {smallest.label} ({_size(smallest)}{_test(smallest)}) is {reach}."
+
+
+def _at_a_price(facts: Recommendation, best: Candidate) -> Iterator[str]:
+    """Where nothing comes close: what the fastest and the smallest pretrained network save, and what they cost."""
+    fastest, smallest = facts.fastest_pretrained, facts.smallest_pretrained
+    text = f"No other network is {REACH}"
+    parts = []
+    if fastest is not None and fastest is smallest:
+        saved = f"{_latency(fastest)} instead of {_latency(best)}, {_size(fastest)} instead of {_size(best)}"
+        parts = [f"{fastest.label} is the fastest and the smallest pretrained one ({saved}){_price(facts, fastest)}"]
+    else:
+        if fastest is not None:
+            saved = f"{_latency(fastest)} instead of {_latency(best)}"
+            parts += [f"{fastest.label} is the fastest pretrained one ({saved}){_price(facts, fastest)}"]
+        if smallest is not None:
+            saved = f"{_size(smallest)} instead of {_size(best)}"
+            one = "" if parts else " pretrained one"
+            parts += [f"{smallest.label} is the smallest{one} ({saved}){_price(facts, smallest)}"]
+    if parts:
+        what = " or ".join(name for name, one in (("speed", fastest), ("size", smallest)) if one is not None)
+        yield f"{text}, so {what} is bought with accuracy: {'; '.join(parts)}."
+    else:
+        yield f"{text}, and no other pretrained one is faster or smaller."
+
+
+def _price(facts: Recommendation, cheap: Candidate) -> str:
+    best, rival = facts.best, facts.rival(cheap)
+    if best is None or best.test_acc is None or cheap.test_acc is None:
+        return ""
+    tied = rival is not None and rival.verdict == "tied"
+    return f", {difference(best.test_acc - cheap.test_acc, best, rival.lead if rival else None, tied=tied)} on test"
 
 
 def _need(facts: Recommendation, best: Candidate) -> Iterator[str]:
@@ -122,7 +164,12 @@ def _need(facts: Recommendation, best: Candidate) -> Iterator[str]:
     if scratch.test_acc is None or pretrained.test_acc is None:
         return
     score = f"scratch reaches {numbers.percent(scratch.test_acc)} on test"
-    distance = difference(pretrained.test_acc - scratch.test_acc, pretrained, facts.over_scratch)
+    distance = difference(
+        pretrained.test_acc - scratch.test_acc,
+        pretrained,
+        facts.over_scratch,
+        tied=facts.need_for_pretraining == "unclear",
+    )
     if facts.need_for_pretraining == "yes":
         yield f"A pretrained network is worth it here: {score}, {distance}."
     elif facts.need_for_pretraining == "no":
@@ -135,10 +182,11 @@ def _need(facts: Recommendation, best: Candidate) -> Iterator[str]:
     else:
         rival = facts.rival(scratch) if best is pretrained else None
         evidence = f" ({proof([rival])})" if rival else ""
-        yield (
-            f"A pretrained network is not shown to be needed: {score}, {distance}, and a difference of that size may "
-            f"be chance{evidence}."
-        )
+        doubt = "and a difference of that size may be chance"
+        if facts.over_scratch and facts.over_scratch.verdict != "tied":
+            among = f" of all {len(facts.rivals)} comparisons together" if len(facts.rivals) > 1 else ""
+            doubt = f"but the stricter test{among} leaves open whether that is chance"
+        yield f"A pretrained network is not shown to be needed: {score}, {distance}, {doubt}{evidence}."
 
 
 def _control(facts: Recommendation) -> Iterator[str]:

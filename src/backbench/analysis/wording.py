@@ -16,6 +16,10 @@ LISTED = 4
 # Candidates that may be the best on test, by the name that an expert knows.
 SET = "95% model confidence set"
 
+# Of a candidate that is marked as tied with the best: what that means, by the set or by nothing but the intervals.
+IN_THE_SET = f"like the first, it may be the best on test ({SET})"
+OVERLAPPING = "the 95% interval of its test accuracy overlaps that of the first"
+
 TESTS = {"exact McNemar": "exact McNemar test", "Welch": "Welch test over images and seeds"}
 
 
@@ -55,17 +59,21 @@ def seeds(candidate: Candidate) -> str:
     return f", the mean of {candidate.seeds} seeds that range over {found}"
 
 
-def difference(lead: float, ahead: Candidate, advantage: Advantage | None) -> str:
+def difference(lead: float, ahead: Candidate, advantage: Advantage | None, *, tied: bool = False) -> str:
     """How far something is below (or above) the one said to be ahead, with the paired interval where there is one."""
     text = f"{points(abs(lead))} {'below' if lead >= 0 else 'above'} {ahead.label}"
-    return text if advantage is None else f"{text} ({paired_interval(advantage, turned=lead < 0)})"
+    return text if advantage is None else f"{text} ({paired_interval(advantage, turned=lead < 0, tied=tied)})"
 
 
-def paired_interval(advantage: Advantage, *, turned: bool = False) -> str:
-    """The interval of a difference, the other way round when `turned`."""
+def paired_interval(advantage: Advantage, *, turned: bool = False, tied: bool = False) -> str:
+    """The interval of a difference, the other way round when `turned`.
+
+    Where the two are `tied` all the same, by a test that minds more than this pair, an interval without zero says so.
+    """
+    alone = ", taken by itself" if tied and advantage.verdict != "tied" else ""
     low, high = (-advantage.high, -advantage.low) if turned else (advantage.low, advantage.high)
     over = " over images and seeds" if advantage.over_seeds else ""
-    return f"paired 95% interval{over} {numbers.points(low)} to {numbers.points(high)} points"
+    return f"paired 95% interval{over} {numbers.points(low)} to {numbers.points(high)} points{alone}"
 
 
 def points(share: float) -> str:

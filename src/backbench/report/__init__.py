@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import doctor, thumbnails
-from backbench.analysis import recommendation
+from backbench import doctor, store, thumbnails
+from backbench.analysis import Recommendation, recommendation
 from backbench.cache import whole_file, write_text
-from backbench.report import gallery, notices, page, pictures, stored
+from backbench.report import exportable, gallery, notices, page, pictures, stored, terminal
 from backbench.report.drawing import Picture
 
 PAGE = doctor.PAGE
@@ -30,13 +30,7 @@ def build(directory: Path, *, images: bool | None = None, decoded: Decoded | Non
     Returns the path of the page. Pictures that can no longer be drawn are removed, so that none is out of date.
     """
     found = stored.read(directory)
-    counts = notices.counts(found.run)
-    facts = recommendation(
-        found.table,
-        found.answers,
-        val_items=notices.number(counts.get("val")) or None,
-        test_items=notices.number(counts.get("test")) or None,
-    )
+    facts = _facts(found)
     drawn = pictures.draw(found)
     _keep(directory / "plots", drawn)
     images = found.run.get("images", True) is not False if images is None else images
@@ -44,8 +38,29 @@ def build(directory: Path, *, images: bool | None = None, decoded: Decoded | Non
     if decoded:
         thumbnails.keep(directory, decoded(looks.shown) if images else {})
     looks = gallery.with_pictures(looks, directory) if images else replace(looks, left_out=True)
-    write_text(directory / PAGE, page.render(found, facts, drawn, looks))
+    exports = exportable.sentence(directory, found)
+    write_text(directory / PAGE, page.render(found, facts, drawn, looks, exports=exports))
     return directory / PAGE
+
+
+def show(directory: Path, *, width: int | None = None) -> str:
+    """The leaderboard of a results folder for a terminal, at most `width` columns wide (default: the terminal's).
+
+    A table alone is enough, as of a reference run. Raises RequestError where there is none.
+    """
+    table = store.read_table(directory)
+    found = stored.read(directory) if (directory / "run.json").exists() else stored.Stored(table)
+    return terminal.show(found.table, width=width, facts=_facts(found), exports=exportable.sentence(directory, found))
+
+
+def _facts(found: stored.Stored) -> Recommendation:
+    counts = notices.counts(found.run)
+    return recommendation(
+        found.table,
+        found.answers,
+        val_items=notices.number(counts.get("val")) or None,
+        test_items=notices.number(counts.get("test")) or None,
+    )
 
 
 def _keep(folder: Path, drawn: tuple[Picture, ...]) -> None:

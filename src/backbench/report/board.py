@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from backbench.analysis import Candidate, Recommendation, numbers, pareto
-from backbench.analysis.candidates import candidates
-from backbench.analysis.frames import depth_order
-from backbench.analysis.wording import frozen
+from backbench.analysis import Recommendation, numbers, pareto
+from backbench.analysis.frames import GROUP, depth_order, tidy
+from backbench.analysis.wording import IN_THE_SET, frozen
 from backbench.columns import COLUMNS
 from backbench.report.stored import Stored
 
 MEANINGS = {column.name: column.meaning for column in COLUMNS}
-OWN = {"rank": "place by selection score", "label": "the candidate"}
+
+# The table's declaration speaks to who reads files; the page says it in the units that it shows.
+OWN = {
+    "rank": "place by selection score",
+    "label": "the backbone and how deep it is frozen, all its seeds together",
+    "test_acc": "share of the test images that it classifies correctly, with the 95% interval",
+    "gap": "accuracy on train minus accuracy on test, in percentage points: the overfitting gap",
+    "train_acc": "share of the training images that it classifies correctly, measured after training as on test",
+    "val_acc": "share of the val images that it classifies correctly",
+    "selection_score": "what ranks the candidates: the probability given to the right class on val, 1 is perfect",
+    "latency_ms": "time that one image takes, the median of many",
+    "fit_seconds": "time of its own training",
+    "wall_seconds": "time of its training with its share of what the depths of its network had in common",
+    "test_top5": "share of the test images whose class is among its first five; none with five classes or fewer",
+    "test_nll": "mean negative log-likelihood on test: how much its answers are surprised by the truth, 0 is perfect",
+    "test_ece": "expected calibration error on test: by how much its confidence misses its accuracy, over 15 bins",
+}
 
 
 @dataclass(frozen=True)
@@ -75,10 +90,15 @@ class Badge:
 
 BEST = Badge("top", "best", "first by selection score")
 FRONT = Badge("front", "Pareto", "no other candidate has both a better selection score and a lower latency")
-TIED = Badge("tied", "tied with best", "on test it cannot be told from the first")
+TIED = Badge("tied", "tied with best", IN_THE_SET)
 FAMILY = Badge("family", "best of its family", "the first of several networks of one family")
 RANDOM = Badge("random", "not pretrained", "started from random weights")
 BADGES = (BEST, FRONT, TIED, FAMILY, RANDOM)
+
+
+def badges(facts: Recommendation) -> tuple[Badge, ...]:
+    """All badges, with what they mean on this page."""
+    return tuple(replace(badge, meaning=facts.tied_means) if badge is TIED else badge for badge in BADGES)
 
 
 def rows(stored: Stored, facts: Recommendation, marks: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
@@ -86,14 +106,19 @@ def rows(stored: Stored, facts: Recommendation, marks: Sequence[Sequence[int]]) 
     shown, floor = stored.rows, _floor(stored.rows)
     several_depths = shown.loc[shown["backbone"] != "scratch", "freeze"].nunique() > 1
     badges = _badges(stored, facts)
+    asked = tidy(stored.table).groupby(list(GROUP), dropna=False).size().rename("asked")
+    shown = shown.join(asked, on=list(GROUP))
     prepared = []
     for i, row in enumerate(shown.to_dict(orient="records")):
         note = ["the small hand-made CNN"] if row["backbone"] == "scratch" else []
         if row["backbone"] != "scratch" and several_depths:
             note.append(frozen(row["freeze"]) + _share(row))
+        of = f" of {row['asked']}" if row["asked"] > row["seeds"] else ""
         if row["seeds"] > 1:
             range_of_test = numbers.interval(row["test_acc_min"], row["test_acc_max"])
-            note.append(f"mean of {row['seeds']} seeds, test {range_of_test}")
+            note.append(f"mean of {row['seeds']}{of} seeds, test {range_of_test}")
+        elif of:
+            note.append(f"1{of} seeds")
         prepared.append(
             {
                 **{name: row[name] for name in ("label", "backbone", "family", "freeze")},
@@ -113,11 +138,11 @@ def filters(prepared: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What the table can be filtered by: each has its options, a value and a name; none that would not divide it."""
     families = sorted({row["family"] for row in prepared} - {""})
     freezes = sorted({row["freeze"] for row in prepared} - {""}, key=depth_order)
-    worn = {badge for row in prepared for badge in row["badges"]} - {BEST}
+    worn = {badge.kind for row in prepared for badge in row["badges"]} - {BEST.kind}
     found = (
         ("family", "Family", [(name, name) for name in families]),
         ("freeze", "Freeze", [(name, name) for name in freezes]),
-        ("badge", "Badge", [(badge.kind, badge.name) for badge in BADGES if badge in worn]),
+        ("badge", "Badge", [(badge.kind, badge.name) for badge in BADGES if badge.kind in worn]),
     )
     return [
         {"name": name, "label": label, "options": options}
@@ -133,30 +158,24 @@ def scale(stored: Stored) -> str:
 
 def _badges(stored: Stored, facts: Recommendation) -> list[list[Badge]]:
     shown = stored.rows
-    front = pareto(shown)
+    found, front = facts.ranking, pareto(shown)
     networks = shown.groupby("family")["backbone"].nunique()
     families = {family for family, amount in networks.items() if family and amount > 1}
 
-    def ruled_out(other: Candidate) -> bool:
-        """Where the first may be the best on test and this one may not."""
-        members = {member.cell_id for member in facts.possibly_best}
-        return found[0].cell_id in members and other.cell_id not in members
-
     def worn(i: int) -> Iterator[Badge]:
-        row, other = shown.iloc[i], found[i]
+        row = shown.iloc[i]
         if i == 0:
             yield BEST
         if front.iloc[i]:
             yield FRONT
-        if i > 0 and other.test_acc is not None and facts.verdict_on(other) == "tied" and not ruled_out(other):
-            yield TIED
+        if facts.tied(found[i]):
+            yield replace(TIED, meaning=facts.tied_means)
         if row["family"] in families:
             families.remove(row["family"])
             yield FAMILY
         if row["weights"] == "none":
             yield RANDOM
 
-    found = candidates(stored.table)
     return [list(worn(i)) for i in range(len(shown))]
 
 

@@ -16,7 +16,7 @@ from backbench.analysis import ByCell, Recommendation, numbers
 from backbench.analysis.mistakes import Answer, Confusion, confusions, surest_mistakes
 from backbench.report import notices
 from backbench.report.copies import Copies, copies
-from backbench.report.stored import Stored
+from backbench.report.stored import Stored, first_seed
 
 # With both images of the look-alikes (`copies.PAIRS`) the page shows at most 72; at 4,000 bytes each they are 384 kB as
 # base64.
@@ -87,7 +87,7 @@ def gallery(directory: Path, stored: Stored, facts: Recommendation) -> Gallery:
     ids = [str(item) for item in predicted["test_ids"]]
     return replace(
         found,
-        candidate=facts.best.label,
+        candidate=facts.best.label + first_seed({"seeds": facts.best.seeds}),
         wrong=int((probabilities.argmax(axis=1) != truth).sum()),
         items=len(truth),
         mistakes=_examples(surest_mistakes(probabilities, truth, most=MISTAKES), ids, names),

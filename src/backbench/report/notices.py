@@ -25,7 +25,7 @@ def notices(run: Mapping[str, Any], facts: Recommendation, known_from_train: str
 
     `known_from_train` says what copies in train do to test accuracy, where that was worked out.
     """
-    return tuple(_notices(section(run, "dataset", "health"), facts, known_from_train))
+    return tuple(_notices(run, facts, known_from_train))
 
 
 def counts(run: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -33,9 +33,23 @@ def counts(run: Mapping[str, Any]) -> Mapping[str, Any]:
     return section(run, "dataset", "counts") or section(run, "dataset", "health", "per_split")
 
 
-def _notices(health: Mapping[str, Any], facts: Recommendation, known_from_train: str) -> Iterator[str]:
+def _notices(run: Mapping[str, Any], facts: Recommendation, known_from_train: str) -> Iterator[str]:
+    health = section(run, "dataset", "health")
     if known_from_train:
         yield known_from_train
+    if facts.unmeasured:
+        missing = len(facts.unmeasured)
+        yield (
+            f"The sweep has not come to its end: {numbers.count(missing)} of {_many(facts.cells, 'cell')} "
+            f"{'was' if missing == 1 else 'were'} not measured ({_some(facts.unmeasured)}). The same command goes on "
+            "where it stopped."
+        )
+    limit = number(section(run, "request").get("limit"))
+    if limit:
+        yield (
+            f"The sweep was a first look, at no more than {_many(limit, 'image')} per split (--limit {limit}): "
+            "with all images the accuracies, and who comes first, may be others."
+        )
     for article, kind, found in (("an", "exact", straddling(health)), ("a", "near", look_alikes(health))):
         for first, second, images, _ in found:
             if known_from_train and (first, second) == ("train", "test"):
@@ -88,14 +102,14 @@ def findings(health: Mapping[str, Any]) -> list[dict[str, Any]]:
             add(f"Copies of {first} in {second}", _many(images, "image"), examples)
     if "near_duplicates" in health:
         shared = look_alikes(health)
+        plain, images = number(section(health, "near_duplicates").get("too_plain")), number(health.get("images"))
         if not shared:
-            add("Near-duplicates across splits", "none")
+            add("Near-duplicates across splits", _none_found(plain, images))
         for first, second, images, _ in shared:
             others = number(section(health, "near_duplicates", "pairs", f"{first}/{second}").get("other_class"))
             under = f", {numbers.count(others)} under another class" if others else ""
             add(f"Near-copies of {first} in {second}", _many(images, "image") + under)
-        plain = number(section(health, "near_duplicates").get("too_plain"))
-        if plain:
+        if plain and plain != images:
             text = f"{_many(plain, 'image')} with too little detail to tell a copy from a look-alike"
             add("Not compared for near-duplicates", text)
     if "conflicting_labels" in health:
@@ -115,6 +129,15 @@ def findings(health: Mapping[str, Any]) -> list[dict[str, Any]]:
     for note in sequence(health.get("notes")):
         add("Note", describe(note))
     return found
+
+
+def _none_found(plain: int, images: int) -> str:
+    """That there are no near-duplicates is only true of what could be compared."""
+    if not plain:
+        return "none"
+    if plain == images:
+        return "not looked for: no image has enough detail to tell a copy from a look-alike"
+    return f"none among the {_many(images - plain, 'image')} that could be compared"
 
 
 Shared = tuple[str, str, int, Sequence[Any]]

@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from backbench.analysis import Candidate, Recommendation, numbers
-from backbench.analysis.frames import tidy
+from backbench.analysis.frames import GROUP, tidy
 from backbench.analysis.wording import frozen
 from backbench.report import background, board, live, notices, unfinished
 from backbench.report.drawing import Picture
@@ -43,8 +43,15 @@ TERMS = (
 )
 
 
-def render(stored: Stored, facts: Recommendation, pictures: Sequence[Picture], gallery: Gallery | None = None) -> str:
-    """The leaderboard as one HTML document that needs nothing else.
+def render(
+    stored: Stored,
+    facts: Recommendation,
+    pictures: Sequence[Picture],
+    gallery: Gallery | None = None,
+    *,
+    exports: str = "",
+) -> str:
+    """The leaderboard as one HTML document that needs nothing else; `exports` says what can be exported.
 
     Any key of run.json may be missing. Every name, id and reason is treated as untrusted text; of the pictures only
     `inline`, which is our own drawing, is taken as markup.
@@ -70,11 +77,12 @@ def render(stored: Stored, facts: Recommendation, pictures: Sequence[Picture], g
     return environment.get_template("leaderboard.html").render(
         title=title,
         policy=_policy(scripts),
-        facts=_facts(table, run, len(rows)),
+        facts=_facts(table, run),
         answer=_answer(facts),
         notices=notices.notices(run, facts, gallery.copies.notice),
         terms=TERMS,
-        badges=board.BADGES,
+        badges=board.badges(facts),
+        exports=exports,
         scale=board.scale(stored),
         headings=(*board.LEADING, *board.MEASURED),
         filters=board.filters(rows),
@@ -119,7 +127,7 @@ def _asset(name: str) -> str:
     return files("backbench.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _facts(table: pd.DataFrame, run: Mapping[str, Any], candidates: int) -> list[str]:
+def _facts(table: pd.DataFrame, run: Mapping[str, Any]) -> list[str]:
     dataset = notices.section(run, "dataset")
     counts = notices.counts(run)
     facts = []
@@ -133,8 +141,9 @@ def _facts(table: pd.DataFrame, run: Mapping[str, Any], candidates: int) -> list
     ]
     if sizes:
         facts.append(f"{', '.join(sizes)} images")
-    tried = len(tidy(table)[["backbone", "weights", "image_size", "freeze"]].drop_duplicates())
-    facts.append(f"{candidates} of {tried} candidates finished")
+    rows = tidy(table)
+    whole = (rows["status"] == "ok").groupby([rows[name] for name in GROUP], dropna=False).all()
+    facts.append(f"{whole.sum()} of {len(whole)} candidates finished")
     finished = _moment(run.get("finished"))
     if finished:
         facts.append(finished)

@@ -16,13 +16,16 @@ from backbench import store
 from backbench.analysis import Answers, grouped, labels, ranked
 from backbench.analysis.answers import hits
 from backbench.analysis.frames import SERIES
+from backbench.analysis.planned import with_unmeasured
 from backbench.metrics import calibration, right_by_class, tempered_logs
+from backbench.report import notices
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
     """The table of cells and, by cell id, what the cells answered and how they were trained; any of it may be missing.
 
+    In the table are those too that were planned and not measured, see `analysis.planned`.
     `by_class` holds for each class of test how many items are right and how many there are [2, C]; `bins` for each bin
     of confidence on test the items, the sum of their confidence and how many are right [3, bins]; `training` the
     learning curves as `finetune.Trained.trace` writes them.
@@ -47,18 +50,43 @@ class Stored:
         return self.rows[self.rows["cell_id"].isin(list(known))].drop_duplicates(list(SERIES)).head(most)
 
 
+def contenders(rows: pd.DataFrame) -> pd.DataFrame:
+    """The candidates that are no controls, which is what a picture's finding is about; all where there is nothing else.
+
+    Controls are networks with random weights: they are drawn, but nobody would choose one. Scratch is a contender.
+    """
+    kept = rows[(rows["weights"] != "none") | (rows["backbone"] == "scratch")]
+    return rows if kept.empty else kept
+
+
+def first_seed(row: Mapping[Any, Any]) -> str:
+    """What is said of one seed where the table has the mean of several: ` (the first of 3 seeds)`, empty with one."""
+    return f" (the first of {row['seeds']} seeds)" if row["seeds"] > 1 else ""
+
+
+def first_seeds(rows: pd.DataFrame) -> str:
+    """The same of all that a picture shows, as a sentence."""
+    return " Of several seeds the first is shown." if (rows["seeds"] > 1).any() else ""
+
+
 def read(directory: Path) -> Stored:
     """Everything that the page is made of. Raises RequestError where run.json or the table is missing or damaged."""
-    table = store.read_table(directory)
+    cells = table(directory)
     answered, by_class, bins = {}, {}, {}
-    for cell_id, found in _predictions(directory, ranked(table)["cell_id"]):
+    for cell_id, found in _predictions(directory, ranked(cells)["cell_id"]):
         answered[cell_id] = _answers(found)
         probabilities, truth = found["test_probs"], found["test_labels"]
         by_class[cell_id] = np.stack(right_by_class(probabilities, truth))
         bins[cell_id] = np.stack(calibration(probabilities, truth)).astype("float64")
     training = {cell.cell_id: cell.trace.get("training") for cell in store.read_cells(directory)}
     known = {cell_id: trace for cell_id, trace in training.items() if isinstance(trace, Mapping)}
-    return Stored(table, store.read_run(directory), answered, by_class, bins, known)
+    return Stored(cells, store.read_run(directory), answered, by_class, bins, known)
+
+
+def table(directory: Path) -> pd.DataFrame:
+    """The stored table with a row for each planned cell that was not measured. Raises RequestError as `read` does."""
+    cells = store.read_table(directory)
+    return with_unmeasured(cells, notices.sequence(store.read_run(directory).get("planned")))
 
 
 def answers(directory: Path, cell_ids: Iterable[str]) -> dict[str, Answers]:

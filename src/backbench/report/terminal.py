@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis import grouped, labels, numbers
+from backbench.analysis import Recommendation, grouped, labels, numbers
 from backbench.report import unfinished
 from backbench.report.footnotes import footnotes
 
@@ -19,12 +19,12 @@ COLUMNS = (
     ("candidate", lambda row: row["label"], 1),
     ("freeze", lambda row: row["freeze"], 5),
     ("test", lambda row: numbers.percent(row["test_acc"]), 1),
-    ("seeds", lambda row: _seeds(row), 4),
+    ("seeds", lambda row: _seeds(row), 2),
     ("95% interval", lambda row: numbers.interval(row["test_acc_lo"], row["test_acc_hi"]), 3),
     ("gap", lambda row: numbers.points(row["gap"]), 2),
     ("train", lambda row: numbers.percent(row["train_acc"]), 4),
-    ("val", lambda row: numbers.percent(row["val_acc"]), 3),
-    ("score", lambda row: numbers.decimal(row["selection_score"]), 6),
+    ("val", lambda row: numbers.percent(row["val_acc"]), 4),
+    ("score", lambda row: numbers.decimal(row["selection_score"]), 3),
     ("params", lambda row: numbers.magnitude(row["params"]), 5),
     ("GFLOPs", lambda row: numbers.gflops(row["flops"]), 8),
     ("ms", lambda row: numbers.plain(row["latency_ms"]), 2),
@@ -34,15 +34,25 @@ COLUMNS = (
 )
 LEFT = ("candidate", "freeze", "seeds")
 
+# Behind the names of those that are tied with the best.
+TIED = "~"
 
-def show(table: pd.DataFrame, *, width: int | None = None) -> str:
-    """The table of candidates, best first, then what did not finish; fits `width` columns (default: the terminal)."""
+
+def show(
+    table: pd.DataFrame, *, width: int | None = None, facts: Recommendation | None = None, exports: str = ""
+) -> str:
+    """The table of candidates, best first, then what did not finish; fits `width` columns (default: the terminal).
+
+    From `facts` it takes which candidates are marked as tied with the best; `exports` says what can be exported.
+    """
     width = shutil.get_terminal_size((100, 24)).columns if width is None else width
     rows = grouped(table)
     rows["label"] = labels(rows)
     rows["rank"] = range(1, len(rows) + 1)
     parts = []
     notes, marks = footnotes(rows)
+    tied = {one.cell_id for one in facts.ranking if facts.tied(one)} if facts else set()
+    rows["label"] += [f" {TIED}" if cell_id in tied else "" for cell_id in rows["cell_id"]]
     rows["label"] += ["".join(f" [{mark}]" for mark in own) for own in marks]
     if len(rows):
         parts.append(_board(rows.to_dict(orient="records"), width))
@@ -50,6 +60,11 @@ def show(table: pd.DataFrame, *, width: int | None = None) -> str:
         parts.append("No candidate finished." if len(table) else "No cell has been run.")
     if notes:
         parts.append("\n".join(_wrapped(f"[{i}] {note}", width) for i, note in enumerate(notes, start=1)))
+    if len(rows):
+        below = ["Ranked by selection score, which is measured on val alone.", exports]
+        if facts and tied:
+            below.insert(1, f"{TIED} {facts.tied_means}")
+        parts.append("\n".join(_wrapped(line, width) for line in below if line))
     parts += [_unfinished(group, width) for group in unfinished.groups(table)]
     return numbers.for_terminal("\n\n".join(parts)) + "\n"
 

@@ -1,4 +1,4 @@
-"""Cells that failed, were skipped or pruned, with their reasons, told once where many share the same."""
+"""Cells that failed, were skipped, pruned or not come to, with their reasons, told once where many share the same."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis import labels
-from backbench.analysis.frames import tidy
+from backbench.analysis.frames import cell_labels, tidy
+from backbench.analysis.planned import UNMEASURED
 
 
 def groups(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells that are not ok, grouped by status and by reasons that differ only in names and addresses."""
     rows = tidy(table)
-    rows["label"] = labels(rows)  # of all rows: a depth that failed is told from the same backbone's that did not
+    rows["label"] = cell_labels(rows)  # of all rows: a depth that failed is told from the same backbone's that did not
     rows = rows[rows["status"] != "ok"].reset_index(drop=True)
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for status in ("failed", "skipped", "pruned", *sorted(set(rows["status"]) - {"failed", "skipped", "pruned"})):
+    known = ("failed", "skipped", "pruned", UNMEASURED)
+    for status in (*known, *sorted(set(rows["status"]) - set(known))):
         for row in rows[rows["status"] == status].to_dict(orient="records"):
             reason = row["reason"].strip() or "no reason was recorded"
             kind = _kind(reason, row["backbone"])

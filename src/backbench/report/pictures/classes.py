@@ -16,12 +16,16 @@ from backbench.analysis import numbers
 from backbench.report import live
 from backbench.report.drawing import HEAT, INK, STYLE, Numbers, Picture, picture
 from backbench.report.live import Live
-from backbench.report.stored import Stored
+from backbench.report.stored import Stored, contenders, first_seeds
 
 NAME = "accuracy-by-class"
 
 # The hardest classes and the networks that rank first are shown.
 MOST_CLASSES, MOST_NETWORKS = 40, 40
+
+# Pixels: of a letter of a name in the live picture, at most of a network's name and of a class's.
+LETTER, LABELS, CLASSES = 6.5, 230, 200
+AROUND = {"left": 4, "top": 4, "right": 4, "bottom": 4}
 
 # Up to so many networks each cell has room for its number.
 WRITTEN = 12
@@ -33,21 +37,25 @@ def draw(stored: Stored) -> Picture | None:
     if wrong.empty:
         return None
     shown = wrong.head(MOST_CLASSES)
+    told = learned(stored.rows, wrong)
     of = f"{len(shown)} of the {len(wrong)} classes, the hardest, " if len(wrong) > len(shown) else ""
-    mean = 1 - wrong.mean(axis=1)
+    mean = 1 - told.mean(axis=1)
     hardest = ", ".join(f"{name} ({numbers.percent(mean[name])})" for name in mean.index[:3])
-    finding = f"Hardest, on average over the {wrong.shape[1]} networks: {hardest}."
-    if wrong.shape[1] == 1:
+    finding = f"Hardest, on average over the {told.shape[1]} networks: {hardest}."
+    if told.shape[1] == 1:
         finding = f"Hardest: {hardest}."
+    if told.shape[1] < wrong.shape[1]:
+        finding += " Controls with random weights are drawn, but not counted."
     with mpl.rc_context(STYLE):
         return picture(
             _figure(shown),
             name=NAME,
             title="Accuracy by class",
             caption=f"{finding} Each column is the best candidate of one network, {of}ordered from hard to easy: a row"
-            " full of colour is a class that is hard for everyone, a single cell of colour a weakness of one network.",
+            " full of colour is a class that is hard for everyone, a single cell of colour a weakness of one network."
+            + first_seeds(stored.networks(stored.by_class, MOST_NETWORKS)),
             alt=f"Share of the test images of each class that each network gets wrong. {finding}",
-            numbers=_numbers(wrong),
+            numbers=_numbers(told),
             live=live.wanted(lambda: _live(shown, stored.rows)),
         )
 
@@ -55,7 +63,7 @@ def draw(stored: Stored) -> Picture | None:
 def errors(stored: Stored) -> pd.DataFrame:
     """Share of the test images that are wrong: classes in rows, the hardest first, networks in columns, by rank.
 
-    Classes without test images are left out.
+    Classes without test images are left out. How hard a class is, the controls with random weights do not say.
     """
     rows = stored.networks(stored.by_class, MOST_NETWORKS)
     if rows.empty:
@@ -64,7 +72,12 @@ def errors(stored: Stored) -> pd.DataFrame:
     known = counts[0][1] > 0
     wrong = np.column_stack([1 - right[known] / items[known] for right, items in counts])
     frame = pd.DataFrame(wrong, index=np.array(_names(stored, len(known)))[known], columns=list(rows["label"]))
-    return frame.iloc[np.argsort(-wrong.mean(axis=1), kind="stable")]
+    return frame.iloc[np.argsort(-learned(rows, frame).to_numpy().mean(axis=1), kind="stable")]
+
+
+def learned(rows: pd.DataFrame, wrong: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the networks that are no controls, by rank; all of them where there are only controls."""
+    return wrong[list(contenders(rows[rows["label"].isin(wrong.columns)])["label"])]
 
 
 def _names(stored: Stored, classes: int) -> list[str]:
@@ -108,15 +121,20 @@ def _figure(wrong: pd.DataFrame) -> Figure:
     axes.set_xlim(-0.5, networks - 0.5)
     axes.set_ylim(classes - 0.5, -0.5)
     axes.xaxis.tick_top()
-    many = networks > 4
+    slanted = _slanted(wrong)
     axes.set_xticks(
-        range(networks), list(wrong.columns), rotation=55 if many else 0, ha="left" if many else "center",
+        range(networks), list(wrong.columns), rotation=55 if slanted else 0, ha="left" if slanted else "center",
         rotation_mode="anchor", color=INK, fontsize=9,
     )  # fmt: skip
     axes.set_yticks(range(classes), [_short(name) for name in wrong.index], color=INK, fontsize=9, va="center_baseline")
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure
+
+
+def _slanted(wrong: pd.DataFrame) -> bool:
+    """Whether the names of the networks are too many or too long to stand upright beside each other."""
+    return wrong.shape[1] > 4 or max(map(len, wrong.columns)) > 10
 
 
 def _short(name: str, most: int = 28) -> str:
@@ -139,15 +157,16 @@ def _live(wrong: pd.DataFrame, rows: pd.DataFrame) -> Live:
         for label, share in values.items()
     ]
     networks = wrong.shape[1]
-    angle = {"labelAngle": -55, "labelAlign": "left", "labelBaseline": "middle"} if networks > 4 else {"labelAngle": 0}
+    slanted = _slanted(wrong)
+    angle = {"labelAngle": -55, "labelAlign": "left", "labelBaseline": "middle"} if slanted else {"labelAngle": 0}
     base = live.rows_of("cells").encode(
         x=alt.X(
             "label:N",
             sort=None,
             title=None,
-            axis=alt.Axis(orient="top", labelColor=live.INK, labelLimit=230, domain=False, **angle),
+            axis=alt.Axis(orient="top", labelColor=live.INK, labelLimit=LABELS, domain=False, **angle),
         ),
-        y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelColor=live.INK, labelLimit=200)),
+        y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelColor=live.INK, labelLimit=CLASSES)),
         opacity=live.faded(),
         tooltip=[
             alt.Tooltip("class:N", title="class"),
@@ -165,10 +184,16 @@ def _live(wrong: pd.DataFrame, rows: pd.DataFrame) -> Live:
         layers = [*layers, base.mark_text(fontSize=11).encode(text="right:N")]
     darkest = numbers.percent(1 - _darkest(wrong))
     key = (("heat", f"from 100% right to {darkest}"),)
+    # The slanted name of the last column reaches beyond it. Vega makes room for that, but takes letters for narrower
+    # than some fonts have them, hence a quarter more; on a phone a column must still be as wide as its numbers.
+    beyond = round(0.6 * min(LETTER * max(map(len, wrong.columns)), LABELS)) if slanted else 0
+    padding = {**AROUND, "right": AROUND["right"] + beyond // 4}
+    across = 16 if networks > WRITTEN else 40 if slanted else 75
+    names = round(min(LETTER * max(map(len, wrong.index)), CLASSES)) + 10
     height = (22 if networks <= WRITTEN else 18) * len(wrong)
     return Live(
-        {"": live.specification(layers, {"cells": cells}, height=height)},
+        {"": {**live.specification(layers, {"cells": cells}, height=height), "padding": padding}},
         key,
-        least=150 + 16 * networks,
-        most=200 + 105 * networks,
+        least=names + across * networks + beyond + padding["right"],
+        most=200 + 105 * networks + beyond,
     )

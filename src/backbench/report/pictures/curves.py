@@ -15,7 +15,7 @@ from backbench.analysis import numbers
 from backbench.report import live
 from backbench.report.drawing import HOLE, OTHER, STYLE, TEST, Numbers, Picture, legend, picture
 from backbench.report.live import Live
-from backbench.report.stored import Stored
+from backbench.report.stored import Stored, first_seed, first_seeds
 
 NAME = "learning-curves"
 
@@ -35,6 +35,10 @@ def draw(stored: Stored) -> Picture | None:
     if points.empty:
         return None
     names = list(dict.fromkeys(points["label"]))
+    rows = stored.rows.set_index("label").loc[names]
+    rise = _rise(points, names[0], first_seed(rows.iloc[0]))
+    best = stored.rows["label"].iloc[0]
+    unseen = f"{best}, which ranks first, was solved in one step and has no curve. " if best not in names else ""
     last = points[points["chosen"]].groupby("label", sort=False)["epoch"].max()
     kept = points[points["best"]].set_index("label")
     late = sum(kept.loc[name, "epoch"] == last[name] for name in kept.index if last[name] > 0)
@@ -45,9 +49,9 @@ def draw(stored: Stored) -> Picture | None:
             _figure(points, names[0]),
             name=NAME,
             title="Learning curves",
-            caption=f"{_rise(points, names[0])}{_late(late, len(kept))} Epoch 0 is the start: the probe's head, or"
-            f" random weights. Dashed lines are the other learning rates that were tried.{left_out}",
-            alt=f"Selection score on val over the epochs of {len(names)} trained candidates. {_rise(points, names[0])}",
+            caption=f"{unseen}{rise}{_late(late, len(kept))} Epoch 0 is the start: the probe's head, or random weights."
+            f" Dashed lines are the other learning rates that were tried.{left_out}{first_seeds(rows)}",
+            alt=f"Selection score on val over the epochs of {len(names)} trained candidates. {rise}",
             numbers=_numbers(points),
             live=live.wanted(lambda: _live(points)),
         )
@@ -87,17 +91,17 @@ def _points(trace: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _rise(points: pd.DataFrame, name: str) -> str:
+def _rise(points: pd.DataFrame, name: str, seed: str) -> str:
     own = points[(points["label"] == name) & points["chosen"]]
     kept = own[own["best"]]
     if own.empty or kept.empty:
         return ""
     first, best = own.iloc[0], kept.iloc[0]
     if best["epoch"] == first["epoch"]:
-        return f"{name} was never better on val than at its start ({numbers.decimal(first['score'])})."
+        return f"{name}{seed} was never better on val than at its start ({numbers.decimal(first['score'])})."
     return (
-        f"{name} rose from {numbers.decimal(first['score'])} to {numbers.decimal(best['score'])} on val, at a learning "
-        f"rate of {best['rate']}, in epoch {best['epoch']}."
+        f"{name}{seed} rose from {numbers.decimal(first['score'])} to {numbers.decimal(best['score'])} on val, at a "
+        f"learning rate of {best['rate']}, in epoch {best['epoch']}."
     )
 
 
@@ -107,7 +111,7 @@ def _late(late: int, trained: int) -> str:
     which = (
         "It" if trained == 1 else f"All {trained} candidates" if late == trained else f"{late} of {trained} candidates"
     )
-    return f" {which} {'was' if trained == 1 else 'were'} best in the last epoch: more epochs may help."
+    return f" {which} {'was' if late == 1 else 'were'} best in the last epoch: more epochs may help."
 
 
 def _numbers(points: pd.DataFrame) -> Numbers:

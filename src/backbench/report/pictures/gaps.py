@@ -29,7 +29,7 @@ from backbench.report.drawing import (
     ticks,
 )
 from backbench.report.live import Live
-from backbench.report.stored import Stored
+from backbench.report.stored import Stored, contenders
 
 NAME = "train-against-test"
 
@@ -70,10 +70,14 @@ def draw(stored: Stored) -> Picture | None:
 
 
 def _finding(shown: pd.DataFrame) -> str:
+    """Which gap is widest, of the candidates that are no controls."""
+    shown = contenders(shown)
     if len(shown) < 2:
         return ""
     gaps = shown["train_acc"] - shown["test_acc"]
     widest, narrowest = shown.loc[gaps.idxmax()], shown.loc[gaps.idxmin()]
+    if widest["points"] == narrowest["points"]:
+        return f" It is the same for all, {widest['points']} points."
     return (
         f" It is widest for {widest['label']} ({widest['points']} points) and narrowest for {narrowest['label']} "
         f"({narrowest['points']})."

@@ -15,7 +15,7 @@ from backbench.analysis import numbers
 from backbench.report import live
 from backbench.report.drawing import MUTED, OTHER, STYLE, TEST, Numbers, Picture, legend, picture
 from backbench.report.live import Live
-from backbench.report.stored import Stored
+from backbench.report.stored import Stored, contenders, first_seed, first_seeds
 
 NAME = "reliability"
 
@@ -31,14 +31,16 @@ def draw(stored: Stored) -> Picture | None:
     if rows.empty:
         return None
     points, summary = bins(rows, stored), summaries(rows, stored)
-    finding = _finding(summary)
+    told = contenders(rows)
+    finding = _finding(summary[summary["label"].isin(told["label"])], first_seed(told.iloc[0]))
     with mpl.rc_context(STYLE):
         return picture(
             _figure(points, summary["label"].iloc[0]),
             name=NAME,
             title="Reliability",
             caption=f"{finding} On the diagonal a network is as often right as it says; below it is too sure of itself,"
-            f" above it not sure enough. Larger dots hold more images; bins with fewer than {FEWEST} are left out.",
+            f" above it not sure enough. Larger dots hold more images; bins with fewer than {FEWEST} are left out."
+            + first_seeds(rows),
             alt=f"How often {len(rows)} networks are right on test against how sure they are. {finding}",
             numbers=_numbers(summary),
             live=live.wanted(lambda: _live(points)),
@@ -82,11 +84,12 @@ def summaries(rows: pd.DataFrame, stored: Stored) -> pd.DataFrame:
     )
 
 
-def _finding(summary: pd.DataFrame) -> str:
+def _finding(summary: pd.DataFrame, seed: str) -> str:
+    """In words; `seed` says which one of the several of the first is shown."""
     first = summary.iloc[0]
     lean = first["confidence"] - first["right"]
     text = (
-        f"{first['label']} is right in {numbers.percent(first['right'])} of its answers on test and on average "
+        f"{first['label']}{seed} is right in {numbers.percent(first['right'])} of its answers on test and on average "
         f"{numbers.percent(first['confidence'])} sure: "
     )
     text += "well matched" if abs(lean) < 0.01 else "too sure of itself" if lean > 0 else "not sure enough"

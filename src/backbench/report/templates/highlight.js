@@ -12,9 +12,6 @@ document.addEventListener("chosen", ({ detail: name }) => {
     row.classList.toggle("picked", picked);
     row.querySelector(".name").setAttribute("aria-pressed", picked);
   }
-  for (const meaning of document.querySelectorAll("[data-focus]")) {
-    meaning.textContent = name || meaning.dataset.focus;
-  }
   const field = document.getElementById("highlight");
   if (field) field.value = name;
   const status = document.getElementById("chosen");

@@ -38,8 +38,13 @@ function touchable(canvas, views, config) {
     follow();
   }
 
+  const focus = figure.querySelector("[data-focus]");
+  const drawable = new Set(Object.values(views).flatMap((view) => Object.values(view.datasets).flat().map((row) => row.backbone)));
+
   function follow() {
-    drawn?.view.signal("chosen", highlight.chosen).runAsync();
+    const name = highlight.chosen;
+    if (focus) focus.textContent = !name ? focus.dataset.focus : drawable.has(name) ? name : `${name}: nothing to show here`;
+    drawn?.view.signal("chosen", name).runAsync();
   }
 
   document.addEventListener("chosen", follow);
