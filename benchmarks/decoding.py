@@ -4,9 +4,9 @@
     python benchmarks/decoding.py --dataset path/to/photos
 
 JPEG can be decoded at an eighth, a quarter or half of its size almost for free, which libjpeg-turbo does when Pillow
-asks for a draft. The sweep asks for one of at least twice the wanted side; how far its pixels are from those of the whole
-image stands beside the time saved. Without a dataset photos are generated, of Food-101's usual size (512 x 384) and of
-a telephone's (4000 x 3000). Milliseconds an image in one thread, medians of rounds in turns, go to
+asks for a draft. The sweep asks for one of at least twice the wanted side; how far its pixels are from those of the
+whole image stands beside the time saved. Without a dataset photos are generated, of Food-101's usual size (512 x 384)
+and of a telephone's (4000 x 3000). Milliseconds an image in one thread, medians of rounds in turns, go to
 benchmarks/decoding.json, with what all cores reach together.
 """
 
