@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -192,3 +193,12 @@ def test_many_networks_are_thinned_and_said_to_be() -> None:
     assert len(picture.numbers.rows) == 30
     assert ">N11</text>" in picture.svg
     assert ">N12</text>" not in picture.svg
+
+
+def test_what_is_at_a_hundred_percent_is_drawn_whole(table: pd.DataFrame) -> None:
+    picture = picture_of_depths.draw(Stored(table))
+    assert picture is not None
+    groups = re.findall(r"<g([^>]*)>\s*<use ", picture.svg)
+    dots = [attributes for attributes in groups if "id=" not in attributes]
+    assert len(dots) >= 4, "train and test of both networks"
+    assert not any("clip-path" in attributes for attributes in dots)

@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import generated_run
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,8 +14,11 @@ from tables import cell
 from test_report import Elements
 
 from backbench import report, store, thumbnails
+from backbench.analysis import recommendation
+from backbench.backbones import APPLICATIONS
 from backbench.records import Cell, Finished
 from backbench.report import background, copies, gallery, notices
+from backbench.report.stored import read
 
 SCRIPT = "</script><script>alert(1)</script>"
 CLASSES = ("Apple", SCRIPT, '"> <img src=x onerror=alert(1)>')
@@ -274,3 +278,11 @@ def test_a_thousand_classes_are_bounded() -> None:
     few = dict(list(per_class.items())[:61])
     assert [len(fold) for fold in background.health(record(health={"per_class": few}))["folds"]] == [60, 1]
     assert background.health(record(health={"per_class": few}))["unlisted"] == ""
+
+
+def test_the_mistakes_are_those_of_one_seed_and_said_to_be(tmp_path: Path) -> None:
+    table = generated_run.write(tmp_path / "run", backbones=APPLICATIONS[:1], freezes=("all-1",), seeds=2, items=120)
+    stored = read(tmp_path / "run")
+    found = gallery.gallery(tmp_path / "run", stored, recommendation(stored.table, stored.answers))
+    assert found.candidate == f"{table['backbone'].iloc[0]} (the first of 2 seeds)"
+    assert found.wrong == round((1 - table["test_acc"].iloc[0]) * found.items)
