@@ -211,7 +211,7 @@ def test_constant_features_by_hand() -> None:
     features, labels = np.full((6, 3), 7.0, np.float32), np.array([0, 0, 0, 0, 1, 1])
     found = scored(features, labels, 2)
     # Without one of the four, three of five are left; without one of the two, one of five: the four are right.
-    assert found.ridge_loo == pytest.approx(4 / 6)
+    assert found.ridge_loo_acc == pytest.approx(4 / 6)
     assert found.h_score == 0
     # One variance of five contrasts, whose squares sum to 4 x 2 / 6 = 4 / 3 for either class.
     assert found.logme == pytest.approx(-5 / 2 * np.log(2 * np.pi * np.e * 4 / 15) / 6)
@@ -244,13 +244,15 @@ def test_twins_are_each_others_neighbours(scans: tuple[Floats, Labels]) -> None:
     features, labels = data(scans, "tall")
     twice, both = np.concatenate([features, features]), np.concatenate([labels, labels])
     found = scored(twice, both)
-    assert found.knn_loo >= scored(features, labels).knn_loo
+    assert found.knn_loo_acc >= scored(features, labels).knn_loo_acc
     assert all(np.isfinite(value) for value in vars(found).values())
     # Features that occur twice have as many axes as once.
     repeated, sums = parts(np.concatenate([features, features], axis=1), labels)
     once, _ = parts(features, labels)
     np.testing.assert_allclose(repeated.eigenvalues, 2 * once.eigenvalues, rtol=1e-6, atol=1e-9)
-    assert ridge_loo(repeated, labels, sums=sums).max() == pytest.approx(scored(features, labels).ridge_loo, abs=0.02)
+    assert ridge_loo(repeated, labels, sums=sums).max() == pytest.approx(
+        scored(features, labels).ridge_loo_acc, abs=0.02
+    )
 
 
 def test_better_features_score_higher(scans: tuple[Floats, Labels]) -> None:
@@ -260,7 +262,7 @@ def test_better_features_score_higher(scans: tuple[Floats, Labels]) -> None:
     noisy = [
         scored((features[:600] + rng.normal(0, n, (600, 64))).astype(np.float32), labels[:600]) for n in (1, 8, 24)
     ]
-    for name in ("ridge_loo", "knn_loo", "logme", "h_score"):
+    for name in ("ridge_loo_acc", "knn_loo_acc", "logme", "h_score"):
         values = [getattr(found, name) for found in noisy]
         assert all(better > worse for better, worse in pairwise(values)), name
 
@@ -269,7 +271,7 @@ def test_the_scale_of_features_matters_to_the_angles_alone(scans: tuple[Floats, 
     features, labels = data(scans, "tall")
     scale = np.exp(np.random.default_rng(0).normal(0, 2, 64)).astype(np.float32)
     found, other = scored(features, labels), scored(features * scale, labels)
-    assert other.ridge_loo == found.ridge_loo
+    assert other.ridge_loo_acc == found.ridge_loo_acc
     assert (other.logme, other.h_score) == pytest.approx((found.logme, found.h_score), rel=1e-5)
 
 

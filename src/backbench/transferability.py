@@ -35,17 +35,21 @@ RATIOS = np.arange(-14, 5, 0.5)
 class Scores:
     """Scores of one backbone's features on train, higher is better, and what was chosen on the way.
 
-    `ridge_loo` and `knn_loo` are accuracies with each image left out; `logme` is nats per image; `h_score` is the
-    shrunk variance between classes in units of that within all, at most the number of classes - 1.
+    `ridge_loo_acc` and `knn_loo_acc` are accuracies with each image left out; `logme` is nats per image; `h_score` is
+    the shrunk variance between classes in units of that within all, at most the number of classes - 1.
     """
 
-    ridge_loo: float
-    knn_loo: float
+    ridge_loo_acc: float
+    knn_loo_acc: float
     logme: float
     h_score: float
     ridge_penalty: float
     neighbours: int
     shrinkage: float
+
+    def columns(self) -> dict[str, float]:
+        """Those of the table."""
+        return {name: getattr(self, name) for name in ("ridge_loo_acc", "knn_loo_acc", "logme", "h_score")}
 
 
 def score(spectrum: Spectrum, features: NDArray[Any], labels: NDArray[np.int64], *, rows: Rows, classes: int) -> Scores:
@@ -57,8 +61,8 @@ def score(spectrum: Spectrum, features: NDArray[Any], labels: NDArray[np.int64],
     best, nearest = int(np.argmax(ridge)), int(np.argmax(knn))
     shrinkage = ledoit_wolf(spectrum)
     return Scores(
-        ridge_loo=float(ridge[best]),
-        knn_loo=float(knn[nearest]),
+        ridge_loo_acc=float(ridge[best]),
+        knn_loo_acc=float(knn[nearest]),
         logme=logme(spectrum, truth, sums=sums),
         h_score=h_score(spectrum, truth, sums=sums, shrinkage=shrinkage),
         ridge_penalty=PENALTIES[best],
