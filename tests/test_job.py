@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backbench import cost, finetune, metrics, network, planning, trained_weights
+from backbench import cost, finetune, metrics, network, planning, trained_weights, transferability
 from backbench import job as jobs
 from backbench.augment import view
 from backbench.backbones import graph, stages
@@ -19,6 +19,7 @@ from backbench.cells import plan
 from backbench.network import room_for
 from backbench.probe import fit_path
 from backbench.records import Cell, Event, Finished, Job, Note, Request, Summary, Weights
+from backbench.spectrum import decompose
 
 MOBILE = "MobileNet:alpha=0.25"
 FILE = "mobilenet_2_5_224_tf_no_top.h5"
@@ -106,6 +107,7 @@ def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretr
         "frozen pass",
         "augmented views",
         "probe",
+        "scores",
         "fine-tuning",
         "evaluation",
         "timing",
@@ -189,6 +191,26 @@ def test_the_probe_is_fitted_on_every_view(ran: list[Event], pretrained: Job) ->
     found = [step["val_nll"] for step in cells(ran)["all"].trace["probe"]["path"]]
     np.testing.assert_allclose(found, paths["both"], rtol=2e-3)
     assert not np.allclose(found, paths["one"], rtol=2e-2), "the second view tells it something"
+
+
+def test_the_fully_frozen_cell_has_scores_of_the_train_images_as_they_are(ran: list[Event], pretrained: Job) -> None:
+    data, found = pretrained.dataset, cells(ran)
+    assert pretrained.backbone is not None
+    model = graph.features_model(pretrained.backbone, image_size=32, weights=pretrained.weights, cache=pretrained.cache)
+    train = data.indices("train")
+    features = model.predict_on_batch(pretrained.images()[data.rows])
+    features[np.setdiff1d(np.arange(len(features)), train)] = np.nan  # val and test have no say
+    split = decompose(features, train)
+    expected = transferability.score(split, features, data.labels, rows=train, classes=len(data.class_names))
+    stored = found["all"].trace["transferability"]
+    assert stored == pytest.approx(vars(expected), rel=1e-3)
+    columns = {name: found["all"].row[name] for name in ("ridge_loo_acc", "knn_loo_acc", "logme", "h_score")}
+    assert columns == {name: stored[name] for name in columns}
+    assert 0.2 < columns["ridge_loo_acc"] < 1
+    for freeze in ("all-2", "all-1", "none"):
+        assert not columns.keys() & found[freeze].row.keys()
+        assert "transferability" not in found[freeze].trace
+    assert {cell.row["imagenet_top1"] for cell in found.values()} == {0.506}  # Howard et al. 2017, table 6
 
 
 def test_training_everything_is_announced_with_an_estimate(ran: list[Event]) -> None:

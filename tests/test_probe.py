@@ -15,7 +15,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from backbench import probe
+from backbench import probe, spectrum
 from backbench.probe import STRENGTHS, ProbePath, fit_path
 
 CLASSES = 10
@@ -313,8 +313,8 @@ def test_reading_in_blocks_from_a_mapped_file_changes_nothing_but_rounding(
     data = digits if shape == "more items than features" else wide
     strengths = (0.1, 0.01)
     expected = data.fit(strengths=strengths, tolerance=1e-4)
-    monkeypatch.setattr(probe, "BLOCK_ROWS", 37)
-    monkeypatch.setattr(probe, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(spectrum, "BLOCK_ROWS", 37)
+    monkeypatch.setattr(spectrum, "IN_MEMORY_BYTES", 0)
     np.save(tmp_path / "features.npy", data.features)
     mapped = replace(data, features=np.load(tmp_path / "features.npy", mmap_mode="r"))
     found = mapped.fit(strengths=strengths, tolerance=1e-4)

@@ -19,7 +19,7 @@ from backbench.records import Cell, Finished
 FRACTIONS = [
     "frozen_params_pct", "train_acc", "val_acc", "test_acc", "gap", "val_nll", "selection_score", "test_acc_lo",
     "test_acc_hi", "test_top5", "test_macro_f1", "test_nll", "test_ece", "latency_ms", "throughput_ips",
-    "peak_mem_mb", "fit_seconds", "wall_seconds",
+    "peak_mem_mb", "fit_seconds", "wall_seconds", "imagenet_top1", "ridge_loo_acc", "knn_loo_acc", "logme", "h_score",
 ]  # fmt: skip
 WHOLE = [
     "image_size", "freeze_depth", "stages", "seed", "params", "trainable_params", "flops",
@@ -30,6 +30,7 @@ ORDER = [
     "val_nll", "selection_score", "test_acc_lo", "test_acc_hi", "test_top5", "test_macro_f1", "test_nll",
     "test_ece", "params", "trainable_params", "flops", "latency_ms", "throughput_ips", "peak_mem_mb",
     "fit_seconds", "wall_seconds", "engine", "precision", "backend", "device", "cell_id",
+    "imagenet_top1", "ridge_loo_acc", "knn_loo_acc", "logme", "h_score",
 ]  # fmt: skip
 
 
@@ -117,6 +118,15 @@ def test_the_table_is_the_same_in_both_files(tmp_path: Path) -> None:
     text = pd.read_csv(tmp_path / "table.csv", dtype={name: str(dtype) for name, dtype in frame.dtypes.items()})
     text["reason"] = text["reason"].fillna("")
     pd.testing.assert_frame_equal(text, frame)
+
+
+def test_columns_that_an_older_table_lacks_are_empty(tmp_path: Path) -> None:
+    frame = store.table([cell(logme=0.5)])
+    store.write_table(tmp_path, frame.drop(columns=["logme", "h_score"]))
+    found = store.read_table(tmp_path)
+    assert list(found.columns) == ORDER
+    assert found["logme"].isna().all()
+    pd.testing.assert_frame_equal(found.drop(columns="logme"), frame.drop(columns="logme"))
 
 
 def test_a_later_cell_takes_the_place_of_one_that_was_not_ok(tmp_path: Path) -> None:

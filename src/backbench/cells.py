@@ -93,6 +93,11 @@ def _plan(job: Job, freeze: str, frozen: int, stages: int, seed: int) -> Plan:
     return Plan(freeze, max(0, frozen), stages, seed, digest_of(identity)[:16], identity, impossible)
 
 
+def but_weights(identity: Mapping[str, Any]) -> str:
+    """Digest of all that identifies a cell but its weights, which are not always known."""
+    return digest_of({name: value for name, value in identity.items() if name != "weights_digest"})
+
+
 def augment_of(job: Job, frozen: int) -> str:
     """What was asked for, else light where training starts at the pixels: there an augmented image costs nothing."""
     return job.augment or ("none" if frozen > 0 else "light")
@@ -127,4 +132,5 @@ def empty_row(job: Job, cell: Plan) -> dict[str, Any]:
         "precision": job.precision,
         "backend": job.backend,
         "cell_id": cell.cell_id,
+        "imagenet_top1": job.backbone.imagenet_top1 if job.backbone and job.pretrained else None,
     }

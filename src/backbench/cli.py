@@ -82,14 +82,22 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 @click.option("--images/--no-images", default=None, help="Whether the page shows images; --no-images for private data.")
 @_option("--out", "Where results go.  [default: results/<dataset>]", type=click.Path(path_type=Path))
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming.")
+@click.option("--plan", is_flag=True, help="Say what would run, how long it may take and what it needs; start nothing.")
 @_option("--image-column", "Column with the images, for hf: datasets.")
 @_option("--label-column", "Column with the labels, for hf: datasets.")
 @_option("--min-per-class", "Fewest images of a class when splits are made.", type=int, default=_DEFAULT.min_per_class)
 @plainly
-def sweep_command(**options: Any) -> None:
+def sweep_command(plan: bool, **options: Any) -> None:
     """Measure backbones on a dataset; resumes what was cut off."""
     from backbench import report, sweep
 
+    if plan:
+        from backbench.forecast import forecast
+        from backbench.forecast_text import as_text
+
+        request = Request(**options)
+        click.echo(as_text(forecast(request, sweep.results_directory(request))))
+        return
     outcome = sweep.run(Request(**options))
     if outcome.already:
         click.echo(f"{outcome.already} of {sum(outcome.counts.values())} cells were already there")

@@ -53,6 +53,14 @@ COLUMNS = (
     Column("backend", "string", "Keras backend"),
     Column("device", "string", "processor that did the work"),
     Column("cell_id", "string", "digest of everything that could change the numbers"),
+    Column("imagenet_top1", "Float64", "published ImageNet top-1 accuracy of the backbone's weights, 0..1"),
+    Column("ridge_loo_acc", "Float64", "fully frozen: leave-one-out accuracy of ridge regression on train, 0..1"),
+    Column("knn_loo_acc", "Float64", "fully frozen: leave-one-out accuracy of the nearest neighbours on train, 0..1"),
+    Column("logme", "Float64", "fully frozen: LogME of train, log evidence in nats per image"),
+    Column("h_score", "Float64", "fully frozen: shrunk H-score of train, 0 to the number of classes - 1"),
 )
 
 COLUMN_NAMES = tuple(column.name for column in COLUMNS)
+
+# What tables of earlier versions lack.
+ADDED = ("imagenet_top1", "ridge_loo_acc", "knn_loo_acc", "logme", "h_score")

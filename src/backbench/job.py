@@ -25,7 +25,7 @@ from backbench.network import Network, frozen_up_to, pass_through, views_of
 from backbench.probe import Head
 from backbench.records import SPLITS, Backbone, Job, Note, Started, Summary
 
-SHARED = ("building", "engine", "frozen pass", "augmented views")
+SHARED = ("building", "engine", "frozen pass", "augmented views", "scores")
 COST = ("timing", "memory")
 
 
@@ -86,9 +86,11 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
                     "trainable_params": head.weights.size + head.bias.size,
                     "fit_seconds": network.probe_seconds,
                     "wall_seconds": shared + network.probe_seconds + time.perf_counter() - began,
+                    **(network.scores.columns() if network.scores else {}),
                 }
                 random = None if job.pretrained else _keep(job, cell, network.base, clock, head=head)
                 trace = {"probe": probed, "engine": asdict(network.ran)}
+                trace |= {"transferability": asdict(network.scores)} if network.scores else {}
                 said = _instead(network.ran)
                 clock.emit(finished(job, cell, found, row=row, trace=trace, reason=said, head=head, model=random))
             else:

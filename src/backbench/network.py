@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import finetune, hardware, tails
+from backbench import finetune, hardware, spectrum, tails, transferability
 from backbench.activations import Frozen, Kept, augmented_pass, frozen_pass, sample
 from backbench.backbones import graph, stages
 from backbench.backbones.stage_table import stages_of
@@ -44,6 +44,7 @@ class Network:
     kept: dict[int, Kept]
     features: NDArray[np.float32]
     path: ProbePath
+    scores: transferability.Scores | None  # where there is a fully frozen cell to go with them
     start: tails.Start
     ran: Ran
     pass_seconds: float
@@ -95,17 +96,23 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
             )
         labels = np.concatenate([labels, np.tile(labels[train], views - 1)])
         rows = np.concatenate([train, np.arange(len(features), len(probed))])
-    before = clock.spent("probe")
+    before, classes, scores = clock.spent("probe"), len(data.class_names), None
     with clock.phase("probe") as report:
+        of_train = spectrum.decompose(features, train, scratch=job.cache) if views == 1 else None
         path = fit_path(
             probed,
             labels,
             train=rows,
             val=data.indices("val"),
-            classes=len(data.class_names),
+            classes=classes,
+            spectrum=of_train,
             scratch=job.cache,
             progress=report,
         )
+    if any(cell.frozen == cell.stages for cell in wanted):
+        with clock.phase("scores"):
+            of_train = of_train or spectrum.decompose(features, train, scratch=job.cache)
+            scores = transferability.score(of_train, features, data.labels, rows=train, classes=classes)
     if job.pretrained:
         head = path.heads[path.gentle(len(data.indices("val")))]
         start = tails.start_from(head, features, train)
@@ -120,6 +127,7 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
         kept,
         features,
         path,
+        scores,
         start,
         frozen.ran,
         passed,

@@ -9,7 +9,6 @@ solution of the stronger one before it.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from scipy.special import softmax
 from threadpoolctl import ThreadpoolController
 
 from backbench.metrics import accuracy, nll, selection_score
+from backbench.spectrum import Doubles, Floats, Rows, Spectrum, blocks, decompose, require_finite
 
 # Twelve strengths, two per decade, from too strong to too weak.
 STRENGTHS = tuple(float(s) for s in 10.0 ** (0.5 - np.arange(12) / 2))
@@ -38,15 +38,6 @@ MAX_ITERATIONS = 500
 # Of the bias, where every image is classified with certainty.
 LEAST_CURVATURE = 1e-6
 
-# Features are read and multiplied in blocks of rows; a rotated matrix larger than this is kept in a mapped file, so
-# that memory holds one block and what is d x d or d x C, whatever the number of images.
-BLOCK_ROWS = 4096
-IN_MEMORY_BYTES = 256 * 2**20
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Head:
@@ -59,7 +50,7 @@ class Head:
         """Class probabilities [n, C] of features [n, d], or of some rows of them; the features may be memory-mapped."""
         chosen = np.arange(len(features)) if rows is None else rows
         found = np.empty((len(chosen), self.bias.size), np.float32)
-        for block in _blocks(len(chosen)):
+        for block in blocks(len(chosen)):
             found[block] = softmax(features[chosen[block]].astype(np.float32) @ self.weights + self.bias, axis=1)
         return found
 
@@ -104,56 +95,6 @@ class ProbePath:
         return next(position for position, step in enumerate(self.steps) if step.val_acc >= least)
 
 
-@dataclass(frozen=True)
-class _Basis:
-    """Standardisation and rotation: (X - mean) @ rotation has covariance diag(eigenvalues)."""
-
-    mean: Doubles
-    rotation: Doubles
-    eigenvalues: Doubles
-
-
-def _blocks(rows: int) -> Iterator[slice]:
-    for start in range(0, rows, BLOCK_ROWS):
-        yield slice(start, min(rows, start + BLOCK_ROWS))
-
-
-def _basis(features: NDArray[Any], rows: Rows) -> _Basis:
-    n, d = len(rows), features.shape[1]
-    mean = sum((features[rows[block]].sum(axis=0, dtype=np.float64) for block in _blocks(n)), np.zeros(d)) / n
-    squares = (np.sum((features[rows[block]] - mean) ** 2, axis=0, dtype=np.float64) for block in _blocks(n))
-    deviation = np.sqrt(sum(squares, np.zeros(d)) / n)
-    # What does not vary carries nothing; rounding may leave it a deviation that is not quite zero.
-    varies = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-30)
-    scale = np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 0.0)
-    if n > d:
-        gram = np.zeros((d, d))
-        for block in _blocks(n):
-            centred = ((features[rows[block]] - mean) * scale).astype(np.float32)
-            gram += centred.T @ centred
-    else:
-        centred = ((features[rows] - mean) * scale).astype(np.float32)
-        gram = (centred @ centred.T).astype(np.float64)
-    values, vectors = np.linalg.eigh(gram)
-    kept = values > max(values[-1], 1e-30) * 1e-7
-    values, vectors = values[kept], vectors[:, kept]
-    if n <= d:  # eigenvectors of X X' give those of X' X
-        vectors = (centred.T @ vectors.astype(np.float32)) / np.sqrt(values)
-    return _Basis(mean, scale[:, None] * vectors, values / n)
-
-
-def _rotate(features: NDArray[Any], rows: Rows, basis: _Basis, scratch: Path | None) -> Floats:
-    shape = (len(rows), basis.eigenvalues.size)
-    if 4 * shape[0] * shape[1] > IN_MEMORY_BYTES:
-        with tempfile.TemporaryFile(dir=scratch) as file:  # the mapping keeps the file alive after its name is gone
-            rotated: Floats = np.memmap(file, np.float32, "w+", shape=shape)
-    else:
-        rotated = np.empty(shape, np.float32)
-    for block in _blocks(len(rows)):
-        rotated[block] = (features[rows[block]] - basis.mean) @ basis.rotation
-    return rotated
-
-
 class _Objective:
     """Value and gradient of one strength, in coordinates scaled by `scale` [k, 1] and `bias_scale` [C]."""
 
@@ -187,7 +128,7 @@ class _Objective:
         by_weights, by_bias = np.zeros_like(weights), np.zeros_like(bias)
         loss = correct = 0.0
         spread = np.zeros(self.classes)
-        for block in _blocks(n):
+        for block in blocks(n):
             labels = self.labels[block]
             picked = np.arange(labels.shape[0]), labels
             # Only the products are float32: a loss summed in it is too rough for the line search at weak strengths.
@@ -237,21 +178,20 @@ def fit_path(
     classes: int,
     strengths: tuple[float, ...] = STRENGTHS,
     tolerance: float = TOLERANCE,
+    spectrum: Spectrum | None = None,
     scratch: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProbePath:
     """Solve the probe on some rows at every strength and choose one on others.
 
     features [n, d], which may be memory-mapped, and labels [n] in 0..classes-1; `train` and `val` are rows of them.
-    `scratch` is a folder for what does not fit into memory. `strengths` descend; the path ends BEYOND_BEST behind the
-    best score, or at the weakest; of equal scores the stronger regularisation wins.
-    Raises ValueError for features that are not finite.
+    `spectrum` is that of the train rows, where it is known already, and `scratch` a folder for what does not fit into
+    memory. `strengths` descend; the path ends BEYOND_BEST behind the best score, or at the weakest; of equal scores the
+    stronger regularisation wins. Raises ValueError for features that are not finite.
     """
-    rows = np.concatenate([train, val])
-    if not all(np.isfinite(features[rows[block]]).all() for block in _blocks(len(rows))):
-        raise ValueError("the features hold NaN or infinite values")
-    basis = _basis(features, train)
-    objective = _Objective(_rotate(features, train, basis, scratch), labels[train], classes)
+    require_finite(features, val)
+    basis = spectrum or decompose(features, train, scratch=scratch)
+    objective = _Objective(basis.rotated, labels[train], classes)
     weights: Doubles = np.zeros((basis.eigenvalues.size, classes))
     bias: Doubles = np.zeros(classes)
 

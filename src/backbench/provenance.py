@@ -152,6 +152,9 @@ def _protocol(request: Request, dataset: Dataset) -> dict[str, Any]:
         "scratch cell": f"A small CNN trained from pixels at one learning rate: {recipe}, early stopping, the best"
         " epoch on val kept.",
         "augmentation": _augmentation(request, flips=dataset.flips),
+        "transferability": "Scores of the pooled features of train alone, stored with the fully frozen cell:"
+        " leave-one-out accuracy of ridge regression and of the nearest neighbours by cosine, LogME and the shrunk"
+        " H-score; all but the neighbours on features standardised on train. No choice is made by them.",
         "selection score": "The probability given to the right class on val: its geometric mean over the images after"
         " one temperature is fitted, from 0 to 1, higher is better.",
         "gap": "Accuracy on train minus accuracy on test, both after training, without augmentation.",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from backbench import record_checks
 from backbench.cache import digest_of, sha256_file, whole_file, write_json, write_text
-from backbench.columns import COLUMN_NAMES, COLUMNS
+from backbench.columns import ADDED, COLUMN_NAMES, COLUMNS
 from backbench.errors import RequestError
 from backbench.records import Cell, Finished
 
@@ -236,12 +236,17 @@ def write_table(directory: Path, frame: pd.DataFrame) -> None:
 
 
 def read_table(directory: Path) -> pd.DataFrame:
-    """The stored table, without needing the cells. Raises RequestError when there is none."""
+    """The stored table, without needing the cells; columns that an older one lacks are empty.
+
+    Raises RequestError when there is none.
+    """
     path = directory / "table.parquet"
     if not path.exists():
         raise RequestError(f"{directory} holds no table yet (table.parquet is missing): run the sweep first")
     try:
-        frame = pd.read_parquet(path).astype({column.name: column.dtype for column in COLUMNS})
+        frame = pd.read_parquet(path)
+        frame = frame.assign(**{name: None for name in ADDED if name not in frame})[list(COLUMN_NAMES)]
+        frame = frame.astype({column.name: column.dtype for column in COLUMNS})
         frame["cell_id"].dropna().map(record_checks.cell_id)  # they become names of files
     except (OSError, ValueError, KeyError) as error:
         raise RequestError(f"{path} is damaged ({error}): backbench report {directory} writes it anew") from None

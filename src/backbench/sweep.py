@@ -20,9 +20,9 @@ import pandas as pd
 from backbench import datasets, doctor, planning, preconditions, provenance, report, store, thumbnails
 from backbench.ahead import Ahead
 from backbench.analysis.winners import trained, worth_keeping
-from backbench.cache import cache_root, digest_of, forget_leftovers
+from backbench.cache import cache_root, forget_leftovers
 from backbench.cache_limit import evict, letting_go, limit_bytes
-from backbench.cells import Plan, empty_row, plan
+from backbench.cells import Plan, but_weights, empty_row, plan
 from backbench.errors import BackbenchError, UnavailableError
 from backbench.executors import local
 from backbench.executors.attempts import Broken
@@ -222,8 +222,8 @@ class _Sweep:
 
     def _without_weights(self, position: int, job: Job, reason: str) -> None:
         """Cells that were measured while the weights could be had still count; the others are skipped."""
-        held = {_but_weights(cell.identity) for cell in self.held}
-        there = [cell.cell_id for cell in plan(job) if _but_weights(cell.identity) in held]
+        held = {but_weights(cell.identity) for cell in self.held}
+        there = [cell.cell_id for cell in plan(job) if but_weights(cell.identity) in held]
         self.done.update(there)
         self._count("ok", len(there))
         self.outcome.already += len(there)
@@ -284,10 +284,6 @@ def _series(job: Job) -> tuple[str, str, int]:
     """Backbone, weights and image size, as in the table."""
     name = job.backbone.name if job.backbone else "scratch"
     return name, "imagenet" if job.pretrained else "none", job.image_size
-
-
-def _but_weights(identity: Mapping[str, Any]) -> str:
-    return digest_of({name: value for name, value in identity.items() if name != "weights_digest"})
 
 
 def results_directory(request: Request) -> Path:

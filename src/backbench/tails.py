@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench.backbones import graph, stages
-from backbench.probe import BLOCK_ROWS, Head
+from backbench.probe import Head
 from backbench.records import Backbone
+from backbench.spectrum import BLOCK_ROWS
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from backbench.analysis import Candidate, Recommendation, numbers
 from backbench.analysis.frames import GROUP, tidy
 from backbench.analysis.wording import frozen
-from backbench.report import background, board, live, notices, unfinished
+from backbench.report import background, board, foresight, live, notices, unfinished
 from backbench.report.drawing import Picture
 from backbench.report.footnotes import footnotes
 from backbench.report.gallery import Gallery
@@ -88,6 +88,7 @@ def render(
         filters=board.filters(rows),
         rows=rows,
         footnotes=notes,
+        foresight=foresight.section(table),
         gallery=gallery,
         pictures=pictures,
         backbones=sorted({row["backbone"] for row in rows}, key=str.casefold) if touched else [],

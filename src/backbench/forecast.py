@@ -1,0 +1,236 @@
+"""What a sweep will take, before it starts: jobs, cells, seconds and bytes, and how sure that is. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from backbench import datasets, hardware, planning, preconditions, store
+from backbench.backbones import locate, parse_backbones
+from backbench.cache import cache_root
+from backbench.cells import Plan, but_weights, plan
+from backbench.progress import Bar
+from backbench.records import Cell, Dataset, Job, Request
+from backbench.workload import Work, work_of
+
+# By how much an estimate may be off, either way: measured with this network, with others, or guessed.
+OWN, OTHERS, GUESS = 1.4, 2.5, 4.0
+
+# Guessed share of a large matrix product's speed that networks reach, and depthwise ones, and that the probe reaches.
+DENSE, DEPTHWISE, PROBE = 0.8, 0.3, 0.25
+DEPTHWISE_FAMILIES = ("mobilenet", "efficientnet", "efficientnetv2", "nasnet", "convnext")
+
+# Guessed share of the most epochs, over all trials, that training takes before it stops; and seconds of building and
+# measuring a network.
+EPOCHS, OVERHEAD = 1 / 3, 12.0
+
+# How much quicker OpenVINO in bfloat16 runs the frozen part than Keras in float32 (benchmarks/engines.json).
+QUICKER = 2.2
+
+# Phases of a job (run.json) behind each part of the work.
+PHASES = {
+    "frozen": ("frozen pass", "augmented views"),
+    "probe": ("probe",),
+    "overhead": ("building", "engine", "timing", "memory", "scores"),
+}
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """An estimate with how far it may be off: from `likely` / factor to `likely` x factor, summed over the parts."""
+
+    likely: float = 0.0
+    least: float = 0.0
+    most: float = 0.0
+
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(self.likely + other.likely, self.least + other.least, self.most + other.most)
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Seconds for each FLOP of the parts of work by network, for each job as `overhead`, and what is guessed.
+
+    `measured` has part -> label of the job -> seconds; `product` is the FLOPs a second of a matrix product, which is
+    asked for only where nothing was measured.
+    """
+
+    measured: Mapping[str, Mapping[str, float]]
+    product: float
+
+    def take(self, part: str, job: Job, amount: float) -> Seconds:
+        """Seconds of so many FLOPs of a part, or of so many jobs."""
+        if not amount:
+            return Seconds()
+        known = self.measured.get(part, {})
+        if job.label in known:
+            rate, factor = known[job.label], OWN
+        elif known:
+            rate, factor = median(known.values()), OTHERS
+        else:
+            rate, factor = self._guessed(part, job), GUESS
+        return Seconds(amount * rate, amount * rate / factor, amount * rate * factor)
+
+    def _guessed(self, part: str, job: Job) -> float:
+        if part == "overhead":
+            return OVERHEAD
+        if part == "probe":
+            return 1 / (self.product * PROBE)
+        deep = job.backbone is None or job.backbone.family in DEPTHWISE_FAMILIES
+        speed = self.product * (DEPTHWISE if deep else DENSE)
+        if part == "training":
+            return EPOCHS / speed
+        return 1 / (speed * (QUICKER if (job.engine, job.precision) == ("openvino", "bfloat16") else 1))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One job: which of its cells are to be measured and which are there, its work, time and downloads (bytes)."""
+
+    job: Job
+    missing: tuple[Plan, ...]
+    there: int
+    impossible: int
+    work: Work
+    seconds: Seconds
+    by_cell: Mapping[str, Seconds]
+    download: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A sweep that was not started. `measured` are the labels of jobs that ran in this folder before."""
+
+    directory: Path
+    dataset: Dataset
+    engine: str
+    workers: int
+    jobs: tuple[Expected, ...]
+    measured: frozenset[str]
+    gpu: str | None
+
+
+def forecast(request: Request, directory: Path) -> Forecast:
+    """What `sweep` would do for a request whose results go to a folder. Nothing is written, decoded or fetched.
+
+    Seconds follow from the work (`workload`) and from what earlier runs in the folder took for theirs. Raises
+    RequestError where the sweep would refuse.
+    """
+    planning.check(request)
+    record = store.read_run(directory) if (directory / "run.json").exists() else {}
+    earlier = {} if request.fresh else record
+    preconditions.same_recipe(directory, earlier, request, planning.resolve(request, earlier))
+    with Bar(0) as bar, _without_hub():
+        bar.say("reading images")
+        dataset = datasets.assemble(planning.listing_for(request, progress=bar.step), {})
+    resolved = planning.resolve(request, earlier, dataset)
+    jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache_root()))
+    cells = [cell for cell in store.read_cells(directory) if cell.status == "ok"] if record else []
+    measured = _measured(cells, record.get("jobs", []), jobs[0])
+    speeds = Speeds(measured, product=0.0 if all(measured.values()) else _product())
+    there = set() if request.fresh else {but_weights(cell.identity) for cell in cells}
+    return Forecast(
+        directory,
+        dataset,
+        f"{resolved['engine']} in {resolved['precision']}, {resolved['backend']}",
+        request.workers,
+        tuple(_expected(job, there, speeds) for job in jobs),
+        frozenset(label for known in measured.values() for label in known),
+        hardware.gpu(),
+    )
+
+
+@contextmanager
+def _without_hub() -> Iterator[None]:
+    """A dataset of the hub is read from the library's cache, and not fetched."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("HF_HUB_OFFLINE")
+        if before is not None:
+            os.environ["HF_HUB_OFFLINE"] = before
+
+
+def _expected(job: Job, there: set[str], speeds: Speeds) -> Expected:
+    plans = plan(job)
+    possible = [cell for cell in plans if not cell.impossible]
+    missing = tuple(cell for cell in possible if but_weights(cell.identity) not in there)
+    work = work_of(job, {cell.cell_id for cell in missing})
+    by_cell = {cell_id: speeds.take("training", job, flops) for cell_id, flops in work.training.items()}
+    shared = [speeds.take(part, job, amount) for part, amount in (("frozen", work.frozen), ("probe", work.probe))]
+    parts = [*shared, speeds.take("overhead", job, bool(missing)), *by_cell.values()]
+    wanted = job.backbone if missing and job.pretrained else None
+    here = wanted is None or locate(wanted, job.cache).startswith("here")
+    return Expected(
+        job,
+        missing,
+        len(possible) - len(missing),
+        len(plans) - len(possible),
+        work,
+        sum(parts, Seconds()),
+        by_cell,
+        0 if wanted is None or here else 4 * wanted.params,
+    )
+
+
+def _measured(
+    cells: Sequence[Cell], summaries: Sequence[Mapping[str, Any]], template: Job
+) -> dict[str, dict[str, float]]:
+    """Seconds per FLOP, or per job, by part and label; all cells of a folder share the dataset and the recipe."""
+    found: dict[str, dict[str, float]] = {part: {} for part in ("training", *PHASES)}
+    series: dict[tuple[str, bool, int], list[Cell]] = {}
+    for cell in cells:
+        place = cell.row["backbone"], cell.row["weights"] == "imagenet", int(cell.row["image_size"])
+        series.setdefault(place, []).append(cell)
+    for (name, pretrained, size), members in series.items():
+        job = _like(template, name, pretrained, size, members)
+        ids = {(cell.freeze, cell.seed): cell.cell_id for cell in plan(job)}
+        spent_on = {ids[member.row["freeze"], member.row["seed"]]: member.row["fit_seconds"] for member in members}
+        work = work_of(job, set(spent_on))
+        trained = [float(spent_on[cell_id]) / flops for cell_id, flops in work.training.items()]
+        if trained:
+            found["training"][job.label] = median(trained)
+        amounts = {"frozen": work.frozen, "probe": work.probe, "overhead": 1.0}
+        last = [dict(summary["seconds"]) for summary in summaries if summary.get("label") == job.label][-1:]
+        for part, phases in PHASES.items():
+            for seconds in last:
+                spent = sum(float(seconds.get(phase, 0.0)) for phase in phases)
+                if spent and amounts[part]:
+                    found[part][job.label] = spent / amounts[part]
+    return found
+
+
+def _like(template: Job, name: str, pretrained: bool, size: int, members: Sequence[Cell]) -> Job:
+    """The job that measured these cells."""
+    (backbone,) = parse_backbones(name)
+    recipe = [member.identity["recipe"] for member in members if "epochs" in member.identity["recipe"]]
+    return replace(
+        template,
+        backbone=backbone,
+        pretrained=pretrained,
+        image_size=size,
+        freeze=tuple(dict.fromkeys(member.row["freeze"] for member in members)),
+        seeds=1 + max(int(member.row["seed"]) for member in members),
+        epochs=int(recipe[0]["epochs"]) if recipe else template.epochs,
+    )
+
+
+def _product(side: int = 1024) -> float:
+    """FLOPs a second of a float32 matrix product on this CPU, the best of three."""
+    matrix = np.random.default_rng(0).random((side, side), np.float32)
+    spent = []
+    for _ in range(3):
+        began = time.perf_counter()
+        matrix @ matrix
+        spent.append(time.perf_counter() - began)
+    return 2 * side**3 / min(spent)
