@@ -240,8 +240,7 @@ def augmented_pass(
 ) -> NDArray[np.float32]:
     """Fill the augmented views of the train items; `rows` are those of all n items, `frozen` what they went through.
 
-    Returns `features` [n, d] with those of the views below them, [n + (views - 1) len(train), d], view by view, in a
-    mapped file without a name in `folder`.
+    Returns `features` with those of the views below, [n + (views - 1) len(train), d], mapped from a nameless file.
     """
     items = np.tile(train, views - 1)
     numbers = np.repeat(np.arange(1, views), len(train))
