@@ -178,7 +178,7 @@ def test_a_dataset_that_changed_under_a_finished_run_is_noticed(
     asked = request(root, out=tmp_path / "results")
     _, dataset, _ = opened(root, cache)
     resolved = planning.resolve(asked, {}, dataset)
-    store.write_run(tmp_path / "results", provenance.record(asked, dataset, resolved=resolved, earlier={}))
+    store.write_run(tmp_path / "results", provenance.record(asked, dataset, jobs=[], resolved=resolved, earlier={}))
     before = (tmp_path / "results" / "run.json").read_bytes()
     preconditions.same_dataset(tmp_path / "results", store.read_run(tmp_path / "results"), dataset)
     happen(root)  # type: ignore[operator]
@@ -198,7 +198,7 @@ def test_a_folder_whose_name_is_no_text(tmp_path: Path, cache: Path) -> None:
     _, dataset, _ = opened(root, cache)
     assert dataset.name == "ph\\xffo\nt"
     resolved = planning.resolve(asked, {}, dataset)
-    store.write_run(tmp_path / "results", provenance.record(asked, dataset, resolved=resolved, earlier={}))
+    store.write_run(tmp_path / "results", provenance.record(asked, dataset, jobs=[], resolved=resolved, earlier={}))
     held = store.read_run(tmp_path / "results")
     assert held["dataset"]["source"] == held["request"]["dataset"] == str(root)
     preconditions.same_dataset(tmp_path / "results", held, dataset)

@@ -190,7 +190,8 @@ def test_the_probe_is_fitted_on_every_view(ran: list[Event], pretrained: Job) ->
         paths[views] = [step.val_nll for step in path.steps]
     found = [step["val_nll"] for step in cells(ran)["all"].trace["probe"]["path"]]
     np.testing.assert_allclose(found, paths["both"], rtol=2e-3)
-    assert not np.allclose(found, paths["one"], rtol=2e-2), "the second view tells it something"
+    fewest = min(len(found), len(paths["one"]))  # a path ends behind its best
+    assert not np.allclose(found[:fewest], paths["one"][:fewest], rtol=2e-2), "the second view tells it something"
 
 
 def test_the_fully_frozen_cell_has_scores_of_the_train_images_as_they_are(ran: list[Event], pretrained: Job) -> None:

@@ -49,8 +49,7 @@ def build(
     that the cell was measured with, ValueError for what another network has learned.
     """
     size = cell.row["image_size"]
-    # An engine of its own rounds elsewhere than Keras in bfloat16 does; float32 is what it is checked against.
-    with graph.computing_in(cell.row["precision"] if cell.identity.get("engine") != "openvino" else "float32"):
+    with graph.computing_in(_computed_in(cell)):
         (backbone,) = parse_backbones(cell.row["backbone"])
         if backbone is None:
             body = scratch.build(image_size=size, classes=len(labels))
@@ -63,6 +62,16 @@ def build(
             head = trained_weights.load(learned, base)
             body = graph.frozen_part(base, backbone)
         return assembled(body, head, labels=labels, resize=cell.identity["resize"], name=name)
+
+
+def _computed_in(cell: Cell) -> str:
+    """The precision of the whole model: float32 where the frozen part ran in it, whatever its tail was trained in.
+
+    An engine of its own rounds elsewhere than Keras in bfloat16 does; float32 is what it is checked against.
+    """
+    frozen = (cell.trace.get("engine") or {}).get("precision")
+    exact = cell.identity.get("engine") == "openvino" or frozen == "float32"
+    return "float32" if exact else str(cell.row["precision"])
 
 
 def assembled(body: keras.Model, head: Head | None, *, labels: Sequence[str], resize: str, name: str) -> keras.Model:
