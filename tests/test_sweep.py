@@ -286,7 +286,7 @@ def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_pag
     assert "4 of 6 cells were not measured" in report.build(copy.out).read_text()
     monkeypatch.setattr(sweep.local, "run", in_process)
     assert sweep.run(more).counts == {"ok": 6}
-    assert "cells were not measured" not in (copy.out / "leaderboard.html").read_text()
+    assert "has not come to its end" not in (copy.out / "leaderboard.html").read_text()
 
 
 def test_images_that_became_private_are_gone_even_where_the_sweep_is_cut_off(
