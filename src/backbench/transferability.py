@@ -23,8 +23,8 @@ NEIGHBOURS = (10, 20, 100)
 TEMPERATURE = 0.07
 
 # Of more images than this, so many evenly spaced ones ask for their neighbours among all others; a standard error of
-# at most 0.8 points, and the same images for every backbone.
-MOST_QUERIES = 4096
+# at most 1.1 points, and the same images for every backbone.
+MOST_QUERIES = 2048
 QUERIES_AT_ONCE = 1024
 
 # Where the ratio of the two precisions of LogME is looked for, as powers of ten of the largest squared singular value.
