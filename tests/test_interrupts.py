@@ -23,6 +23,8 @@ def start(out: Path, cache: Path, **changed: object) -> subprocess.Popen[str]:
         command(out, **changed),
         env={**os.environ, "BACKBENCH_CACHE": str(cache)},
         start_new_session=True,
+        # As a terminal leaves it: whoever runs the tests in the background may have it ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -40,9 +42,15 @@ def wait_for(pattern: str, folder: Path, running: subprocess.Popen[str]) -> None
 
 def alive(group: int) -> list[str]:
     """Processes of a group, without those that have ended and wait to be asked how."""
-    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True)
-    rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
-    return [args[0] for pgid, state, *args in rows if int(pgid) == group and not state.startswith("Z")]
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _parent, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append((stat.parent / "cmdline").read_text().replace("\0", " "))
+    return found
 
 
 @pytest.mark.parametrize(("sent", "to_all"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
