@@ -81,9 +81,9 @@ KEPT := leaderboard.html table.csv table.parquet plots
 ON_PHOTOS := $(BIN)/backbench sweep --dataset $(GROCERY) --image-size 160 --engine keras --precision float32 --no-images --out build/reference/grocery
 reference: install
 	$(BIN)/backbench sweep --backbones starter,scratch --fresh --out build/reference/digits
-	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2 --weights none --fresh)
-	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2$(,)MobileNet$(,)scratch --freeze all$(,)all-1)
+	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2$(,)MobileNet$(,)scratch --freeze all$(,)all-1 --fresh)
 	$(if $(GROCERY),$(ON_PHOTOS) --backbones Xception --freeze all)
+	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2 --weights none)
 	for name in digits $(if $(GROCERY),grocery); do \
 		rm -rf results/reference/$$name && mkdir -p results/reference/$$name && \
 		(cd build/reference/$$name && cp -r $(KEPT) ../../../results/reference/$$name/); done
