@@ -34,7 +34,7 @@ def test_the_first_other_size_is_decoded_as_it_would_be_later(planned: tuple[Lis
     listing, job = planned
     ahead = Ahead(listing)
     ahead.start(job, [job, replace(job, image_size=48), replace(job, image_size=64)])
-    ahead.wait(silent)
+    ahead.wait(replace(job, image_size=48), silent)
     before = sorted(path.name for path in (job.cache / "pixels").iterdir())
     found, failures = pixels.decode(listing, size=48, resize="stretch", cache=job.cache)
     assert sorted(path.name for path in (job.cache / "pixels").iterdir()) == before  # it was there, and 64 px is not
@@ -49,7 +49,7 @@ def test_nothing_is_decoded_where_all_jobs_have_one_size(planned: tuple[Listing,
     before = sorted((job.cache / "pixels").iterdir())
     ahead = Ahead(listing)
     ahead.start(job, [job, job])
-    ahead.wait(silent)
+    ahead.wait(job, silent)
     assert sorted((job.cache / "pixels").iterdir()) == before
 
 
@@ -61,7 +61,9 @@ def test_it_pauses_while_something_is_timed(planned: tuple[Listing, Job]) -> Non
     time.sleep(0.5)
     key = {path.stem for path in (job.cache / "pixels").glob("[!.]*.npy")}
     assert len(key) == 1  # 48 px is not there yet
-    ahead.wait(silent)
+    ahead.wait(job, silent)  # whose pixels are there: no need to go on
+    assert len({path.stem for path in (job.cache / "pixels").glob("[!.]*.npy")}) == 1
+    ahead.wait(replace(job, image_size=48), silent)
     assert len({path.stem for path in (job.cache / "pixels").glob("[!.]*.npy")}) == 2
 
 
@@ -94,6 +96,6 @@ def test_what_cannot_be_decoded_now_is_left_for_whoever_needs_it(
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     ahead = Ahead(listing)
     ahead.start(job, [replace(job, image_size=48)])
-    ahead.wait(silent)  # and no traceback of a thread
+    ahead.wait(replace(job, image_size=48), silent)  # and no traceback of a thread
     monkeypatch.undo()
     assert planning.with_pixels(replace(job, image_size=48), listing, progress=silent).images().shape[1] == 48

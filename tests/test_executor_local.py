@@ -22,7 +22,7 @@ import pytest
 from backbench import planning
 from backbench.cells import plan
 from backbench.executors import local
-from backbench.executors.attempts import Broken
+from backbench.executors.attempts import Attempt, Broken
 from backbench.records import Cell, Event, Finished, Job, Progress, Request, Started, Summary
 
 
@@ -46,6 +46,9 @@ class Doomed:
             assert isinstance(sending, Connection)
             os.write(sending.fileno(), struct.pack("!i", 1000) + b"half a message")
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.end == "hangs as it leaves":
+            sys._getframe(1).f_locals["sending"].close()
+            time.sleep(600)
         if self.end == "leaves without a word":
             os._exit(0)
         if self.end == "leaves with a code":
@@ -354,3 +357,31 @@ def test_no_jobs_are_no_events(tmp_path: Path) -> None:
 
 def _children() -> set[int]:
     return {child.pid for child in multiprocessing.active_children() if child.pid}
+
+
+def test_a_job_that_hangs_as_it_leaves_does_not_hold_up_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "GRACE", 0.5)
+    jobs = [(0, Doomed("Job 0", "hangs as it leaves")), (1, Doomed("Job 1", "leaves with a code"))]
+    began = time.monotonic()
+    found = list(local.run(jobs, logs=tmp_path))  # type: ignore[arg-type]
+    assert time.monotonic() - began < 60
+    assert [(number, event.status) for number, event in found if isinstance(event, Broken)] == [
+        (0, "failed"),
+        (1, "failed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (-11, "killed by SIGSEGV"),
+        (-40, "killed by signal 40"),
+        (143, "stopped by SIGTERM"),
+        (3, "ended with code 3"),
+    ],
+)
+def test_any_end_has_words(tmp_path: Path, code: int, said: str) -> None:
+    attempt = Attempt(Doomed("Job", "sleeps"))  # type: ignore[arg-type]
+    assert said in local._obituary(code, attempt, tmp_path / "none.log").reason

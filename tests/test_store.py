@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backbench import store
+from backbench import doctor, store
 from backbench.errors import RequestError
 from backbench.records import Cell, Finished
 
@@ -372,3 +372,31 @@ def test_rewriting_a_cell_replaces_it(tmp_path: Path) -> None:
     changed = replace(cell(), reason="measured again")
     store.write_cell(tmp_path, finished(changed))
     assert store.read_cells(tmp_path) == [changed]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"../victim.txt": "0" * 64},
+        {"/etc/passwd": "0" * 64},
+        {"predictions/c2.npz": "0" * 64},
+        {"predictions/c1.npz": "no digest"},
+        {"logs/c1.npz": "0" * 64},
+        5,
+        ["predictions/c1.npz"],
+    ],
+)
+def test_a_record_names_no_files_but_its_own(tmp_path: Path, files: object) -> None:
+    directory = tmp_path / "results"
+    victim = tmp_path / "victim.txt"
+    victim.write_text("of somebody else")
+    store.write_run(directory, {"dataset": {}})
+    store.write_cell(directory, finished(cell()))
+    record = directory / "cells" / "c1.json"
+    record.write_text(json.dumps(store.sealed(json.loads(record.read_text()) | {"files": files})))
+    with pytest.raises(RequestError, match="is damaged"):
+        store.read_cells(directory)
+    doctor.put_right(directory, say=lambda _: None)
+    assert victim.read_text() == "of somebody else"
+    assert (directory / "cells" / "c1.json.damaged").exists()
+    assert store.read_cells(directory) == []

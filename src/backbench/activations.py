@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -287,14 +288,13 @@ def _run(
 
 def _recall(path: Path, note: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float32], float, Ran] | None:
     """Features in the cache, the seconds they took and what ran, or None unless both files are whole."""
-    try:
-        kept = np.load(path, mmap_mode="r", allow_pickle=False)
-        recorded = json.loads(note.read_text(encoding="utf-8"))
-        if kept.shape == shape and kept.dtype == np.float32 and recorded["sha256"] == caching.sha256_file(path):
-            return kept, float(recorded["seconds"]), Ran(**recorded["ran"])
-    except (FileNotFoundError, NotADirectoryError):
+    if not (path.is_file() and note.is_file()):
         return None
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
-        pass  # as damaged as what has another digest
+    with suppress(Exception):  # readers of damaged files raise anything
+        recorded = json.loads(note.read_text(encoding="utf-8"))
+        if caching.intact(path, recorded["sha256"]):
+            kept = np.load(path, mmap_mode="r", allow_pickle=False)
+            if kept.shape == shape and kept.dtype == np.float32:
+                return kept, float(recorded["seconds"]), Ran(**recorded["ran"])
     caching.set_aside(path)
     return None

@@ -12,6 +12,9 @@ from backbench.records import Job, Listing
 
 Report = Callable[[str, int, int], None]
 
+# Seconds for the image that is being decoded when all is to end.
+PATIENCE = 5.0
+
 
 class Ahead:
     """Decodes one size at a time in the background, with what the processor has to spare.
@@ -24,6 +27,7 @@ class Ahead:
         self._may_go = threading.Event()
         self._may_go.set()
         self._over = False
+        self._size: int | None = None
         self._thread: threading.Thread | None = None
         self._done = ("", 0, 0)
 
@@ -31,11 +35,14 @@ class Ahead:
         """Begin with the first of the later jobs whose images have another size than those of the current one."""
         job = next((job for job in later if job.image_size != current.image_size), None)
         if job and not self._busy():
+            self._size = job.image_size
             self._thread = threading.Thread(target=self._decode, args=(job,), daemon=True, name="decoding")
             self._thread.start()
 
-    def wait(self, progress: Report) -> None:
-        """Until nothing is being decoded any more."""
+    def wait(self, job: Job, progress: Report) -> None:
+        """Until the images of this job are no longer being decoded here."""
+        if self._size != job.image_size:
+            return
         self.quiet(False)
         while self._thread and self._busy():
             progress(*self._done)
@@ -49,11 +56,11 @@ class Ahead:
             self._may_go.set()
 
     def close(self) -> None:
-        """Stop, and leave nothing half-decoded behind."""
+        """Stop within seconds; what was half-decoded goes, at the latest when the cache is next looked through."""
         self._over = True
         self._may_go.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(PATIENCE)
 
     def _busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()

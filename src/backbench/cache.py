@@ -20,6 +20,11 @@ from typing import Any
 SET_ASIDE = ".damaged"
 
 
+# Of new files; it can only be read by setting it, which another thread must not see.
+_MASK = os.umask(0)
+os.umask(_MASK)
+
+
 def cache_root() -> Path:
     """`$BACKBENCH_CACHE`, else the user's cache folder for backbench."""
     chosen = os.environ.get("BACKBENCH_CACHE")
@@ -73,9 +78,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes it private; results are as shareable as any file
+        temporary.chmod(0o666 & ~_MASK)  # mkstemp makes it private; results are as shareable as any file
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)

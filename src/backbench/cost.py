@@ -42,10 +42,12 @@ def deployed(body: keras.Model, classes: int | None = None) -> keras.Model:
     return keras.Model(body.input, keras.layers.Softmax()(logits))
 
 
-def speed(model: keras.Model, *, progress: Callable[[int, int], None] | None = None) -> Speed:
-    """Time the model on one image and on batches, with warm-up; the median of up to REPEATS calls each."""
+def speed(
+    model: keras.Model, *, most: int = max(BATCH_SIZES), progress: Callable[[int, int], None] | None = None
+) -> Speed:
+    """Time the model on one image and on batches of at most `most`, warmed up; medians of up to REPEATS calls."""
     images = np.random.default_rng(0).integers(0, 256, (max(BATCH_SIZES), *model.input_shape[1:]), dtype=np.uint8)
-    sizes = (1, *BATCH_SIZES)
+    sizes = (1, *(size for size in BATCH_SIZES if size <= most))
     medians = {}
     for position, size in enumerate(sizes):
         medians[size] = _median_seconds(model, images[:size])
@@ -69,7 +71,7 @@ def _median_seconds(model: keras.Model, images: np.ndarray) -> float:
 def columns(job: Job, model: keras.Model, clock: Clock) -> dict[str, Any]:
     """What the table says of a deployed model's cost."""
     with clock.phase("timing") as report:
-        measured = speed(model, progress=report)
+        measured = speed(model, most=job.inference_batch, progress=report)
     with clock.phase("memory"):
         try:
             memory = peak_memory(

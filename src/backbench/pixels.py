@@ -74,7 +74,7 @@ def decode(
 
     Returns the pixels, with one row per item, and the reason for each item (by index) that could not be decoded; its
     row is black. Memory stays bounded: rows are written to the mapped file as they are decoded.
-    With `may_go_on` it is done in the background: at a lower priority, and asking before every few images.
+    With `may_go_on` it is done in the background: at a lower priority, and asking before every image.
     Raises RequestError when the cache has no room for the file, StoppedError where `may_go_on` says no.
     """
     if resize not in RESIZES or size < 1:
@@ -184,10 +184,10 @@ def _decode_into(
     passing = threading.Event()
 
     def fill(start: int) -> dict[int, str]:
-        if may_go_on and not may_go_on():
-            raise StoppedError(f"decoding at {size} px was stopped")
         failed = {}
         for index in range(start, min(start + _BATCH, count)):
+            if may_go_on and not may_go_on():
+                raise StoppedError(f"decoding at {size} px was stopped")
             try:
                 encoded = listing.images.encoded(index)
             except OSError as error:  # it could be read when it was listed

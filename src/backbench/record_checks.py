@@ -50,6 +50,15 @@ def cell(content: Any, *, name: str) -> Cell:
     return found
 
 
+def files(content: Any, *, cell_id: str) -> dict[str, str]:
+    """Digests of the files of a cell, by their names, which are the cell's own and lead nowhere else."""
+    own = {f"{folder}/{cell_id}.npz" for folder in ("predictions", "heads", "models")}
+    for name, digest in _mapping(content, "its list of files").items():
+        if name not in own or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValueError(f"{name!r:.80} is no file of this cell")
+    return dict(content)
+
+
 def run(content: Any) -> dict[str, Any]:
     """The record of a run."""
     record = _mapping(content, "it")

@@ -129,12 +129,18 @@ def read_cell(directory: Path, cell_id: str) -> Cell:
 
 def digests(directory: Path, cell_id: str) -> dict[str, str]:
     """Digests of the files that belong to a cell, by their names in the results folder, as its record has them."""
-    return dict(_record(directory / "cells" / f"{cell_id}.json").get("files", {}))
+    path = directory / "cells" / f"{cell_id}.json"
+    try:
+        return record_checks.files(_record(path).get("files", {}), cell_id=cell_id)
+    except ValueError as error:
+        raise RequestError(f"{path} is damaged ({error}): {_AGAIN}") from None
 
 
 def _cell(path: Path) -> Cell:
     try:
-        return record_checks.cell(_record(path), name=path.stem)
+        record = _record(path)
+        record_checks.files(record.get("files", {}), cell_id=path.stem)
+        return record_checks.cell(record, name=path.stem)
     except ValueError as error:
         raise RequestError(f"{path} is damaged ({error}): {_AGAIN}") from None
 

@@ -204,7 +204,7 @@ class _Sweep:
 
     def _decoded(self, job: Job) -> Job:
         began = time.perf_counter()
-        self.ahead.wait(self.bar.step)
+        self.ahead.wait(job, self.bar.step)
         job = planning.with_pixels(job, self.listing, progress=self.bar.step)
         self.decode_seconds[job.image_size] = time.perf_counter() - began
         return job

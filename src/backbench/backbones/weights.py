@@ -104,6 +104,8 @@ def load_weights(model: Any, weights: Weights, *, backbone: Backbone, cache: Pat
     if weights.path is None:
         raise UnavailableError(f"{backbone.name}: there is no weights file to load")
     if weights.format == PUBLISHED:
+        if weights.digest and weights.path.is_file() and sha256_file(weights.path) != weights.digest:
+            raise UnavailableError(f"{weights.path} changed since it was found: run again, which looks at it anew")
         return _load_file(model, weights.path, backbone)
     converted = _conversion(backbone, cache)
     with FileLock(converted.with_name(f".{converted.name}.lock")):

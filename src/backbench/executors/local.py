@@ -13,7 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -116,7 +116,10 @@ def _listen(place: Connection, one: _Running) -> tuple[list[Event], Broken | Non
     try:
         event = place.recv()
     except (EOFError, OSError):  # the process ended, perhaps in the middle of a message
-        one.process.join()
+        one.process.join(GRACE)
+        if one.process.is_alive():  # it has nothing more to say, and hangs as it leaves
+            one.process.kill()
+            one.process.join()
         return [], _obituary(one.process.exitcode, one.attempt, one.log)
     if isinstance(event, Broken):
         one.process.join(GRACE)
@@ -153,32 +156,36 @@ def _in_child(job: Job, sending: Connection, log: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and leaves no half-written files
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with Path(log).open("w", encoding="utf-8") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    os.environ["KERAS_BACKEND"] = job.backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # A GPU is shared with the process that measures memory, and with other workers.
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
+        Path(log).unlink(missing_ok=True)  # what an earlier run said is not this one's last word
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        with Path(log).open("w", encoding="utf-8") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+        os.environ["KERAS_BACKEND"] = job.backend
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        # A GPU is shared with the process that measures memory, and with other workers.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         from backbench import job as jobs
 
         jobs.run(job, sending.send)
     except BackbenchError as error:
         sending.send(Broken("skipped", str(error)))
     except Exception as error:
-        traceback.print_exc()
         said = f"{type(error).__name__}: {_first_line(error)}"
         reason = f"{said} (logs/{Path(log).name} has the whole of it)"
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = f"the disk is full ({said}): free some, or set BACKBENCH_CACHE to a folder with more room"
         memory = any(sign in f"{said} {error}" for sign in OUT_OF_MEMORY)
+        memory = memory or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         sending.send(Broken("failed", reason, memory=memory))
+        with suppress(OSError):  # the log is on the disk that may be full
+            traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         sending.close()
 
 
@@ -197,7 +204,8 @@ def _first_line(error: BaseException) -> str:
 
 def _obituary(exitcode: int, attempt: Attempt, log: Path) -> Broken:
     """Why a process died and in which phase, with the last lines of its log."""
-    how = f"killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended with code {exitcode}"
+    how = f"killed by {_signal(-exitcode)}" if exitcode < 0 else f"ended with code {exitcode}"
+    how = f"stopped by {_signal(signal.SIGTERM)}" if exitcode == 128 + signal.SIGTERM else how
     how += f" in the phase '{attempt.phase}'" if attempt.phase else ""
     if exitcode == -signal.SIGKILL:
         how += ", as the system does when memory runs out (fewer --workers or a smaller --image-size need less)"
@@ -205,6 +213,13 @@ def _obituary(exitcode: int, attempt: Attempt, log: Path) -> Broken:
     words = f"; its last words: {' | '.join(lines[-LAST_LINES:])}" if lines else ""
     memory = exitcode == -signal.SIGKILL or any(sign in words for sign in OUT_OF_MEMORY)
     return Broken("failed", f"the job was {how}{words}", memory=memory)
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # those of real time have no names
+        return f"signal {number}"
 
 
 def _plain(label: str) -> str:
