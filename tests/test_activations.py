@@ -243,6 +243,7 @@ def test_any_change_of_the_key_computes_them_again(
         "torn note",
         "empty note",
         "other note",
+        "changed note",
     ],
 )
 def test_damaged_files_are_not_used(
@@ -275,6 +276,8 @@ def test_damaged_files_are_not_used(
         note.write_text(note.read_text()[:20])
     elif damage == "empty note":
         note.write_text("{}")
+    elif damage == "changed note":
+        note.write_text(json.dumps(json.loads(note.read_text()) | {"seconds": 1e6}))
     else:
         note.write_text(json.dumps({"sha256": "0" * 64}))
     found = frozen_pass(model, pixels, rows, key=KEY, cache=tmp_path)

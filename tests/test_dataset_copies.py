@@ -218,7 +218,11 @@ def test_what_was_found_is_kept_beside_the_pixels(cache: Path, monkeypatch: pyte
         patch.setattr(perceptual, "fingerprints", lambda *_, **__: pytest.fail("hashed again"))
         again = checked(leaky(), cache)
     assert (again.health, again.copies) == (before.health, before.copies)
-    for damage in (b"", b"PK\x03\x04 cut short", kept.read_bytes()[:-40]):
+    whole = kept.read_bytes()
+    entry = whole.index(b"PK\x01\x02")  # of the archive's directory; its flags are 8 bytes on, its method 10
+    encrypted = whole[: entry + 8] + b"\x01" + whole[entry + 9 :]
+    unheard_of = whole[: entry + 10] + b"\x63" + whole[entry + 11 :]
+    for damage in (b"", b"PK\x03\x04 cut short", whole[:-40], encrypted, unheard_of):
         kept.write_bytes(damage)
         assert checked(leaky(), cache).copies == before.copies
     monkeypatch.setattr(perceptual, "NEAR", 1)

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 
 import backbench
 from backbench import cli, store, sweep
+from backbench.cache import sealed
 from backbench.executors.local import Broken
 from backbench.export import export
 from backbench.records import PROTOCOL_VERSION, Event, Job, Request
@@ -272,7 +273,7 @@ def test_weights_of_another_network_are_refused(copy: Path, tmp_path: Path) -> N
     content["files"] = {
         f"models/{scratch}.npz": hashlib.sha256((copy / "models" / f"{scratch}.npz").read_bytes()).hexdigest()
     }
-    record.write_text(json.dumps(store.sealed(content)))
+    record.write_text(json.dumps(sealed(content)))
     assert "does not fit its cell" in refused(copy, "scratch", "--to", tmp_path / "a.keras")
 
 
@@ -280,7 +281,7 @@ def test_other_pretrained_weights_than_those_of_the_cell_are_refused(copy: Path,
     record = copy / "cells" / f"{row_of(copy, 'all')['cell_id']}.json"
     content = json.loads(record.read_text())
     content["identity"]["weights_digest"] = "0" * 64
-    record.write_text(json.dumps(store.sealed(content)))
+    record.write_text(json.dumps(sealed(content)))
     message = refused(copy, f"{MOBILE}@all", "--to", tmp_path / "a.keras")
     assert message.startswith(f"the weights of {MOBILE} that are here (keras cache) are not those that the cell was")
 

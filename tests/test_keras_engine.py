@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from backbench import hardware
-from backbench.activations import BATCH, Frozen, frozen_pass, sample
+from backbench.activations import Frozen, frozen_pass, sample
 from backbench.backbones import BACKBONES, graph, stages
 from backbench.backbones.stage_table import stages_of
 from backbench.engines import checks, engine_for, keras_engine
+from backbench.records import INFERENCE_BATCH
 
 SMALL = next(backbone for backbone in BACKBONES if backbone.name == "MobileNet:alpha=0.25")
 
@@ -80,7 +81,7 @@ def test_bfloat16_runs_where_its_noise_is_allowed_and_float32_elsewhere(
     features, _ = frozen_pass(frozen, pixels, np.arange(70), key=key, cache=tmp_path)
     expected = keras_engine.in_bfloat16(model) if allowed else model
     chosen = sample(pixels, np.arange(70))
-    assert len(chosen) == BATCH
+    assert len(chosen) == INFERENCE_BATCH
     np.testing.assert_array_equal(features[:32], next(keras_engine.forward(expected, [pixels[:32]]))[0])
     assert frozen.ran.precision == ("bfloat16" if allowed else "float32")
     assert frozen.ran.reason == ("" if allowed else checks.too_coarse(frozen.ran.checks["noise"]))

@@ -19,8 +19,8 @@ from backbench import hardware
 from backbench.activations import Frozen, sample
 from backbench.backbones import BACKBONES, graph, stages
 from backbench.backbones.stage_table import stages_of
-from backbench.engines import BATCH, UnfitError, checks, engine_for, keras_engine
-from backbench.records import Backbone
+from backbench.engines import UnfitError, checks, engine_for, keras_engine
+from backbench.records import INFERENCE_BATCH, Backbone
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 if keras.backend.backend() != "tensorflow":
@@ -58,16 +58,16 @@ def collected(outputs: Any) -> list[NDArray[Any]]:
 
 
 def batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    return [images[start : start + INFERENCE_BATCH] for start in range(0, len(images), INFERENCE_BATCH)]
 
 
 def test_outputs_come_in_order_and_without_padding() -> None:
-    images = np.zeros((3 * BATCH + 5, 4, 4, 3), np.uint8)
+    images = np.zeros((3 * INFERENCE_BATCH + 5, 4, 4, 3), np.uint8)
     images += np.arange(len(images), dtype=np.uint8)[:, None, None, None]
     run, ran = openvino_engine.fitted(doubled(), [images[:7]], precision="float32", folder=None, key={})
     (found,) = collected(run(batches(images)))
     assert (found == 2.0 * np.arange(len(images))[:, None]).all()
-    assert found.shape == (3 * BATCH + 5, 3)
+    assert found.shape == (3 * INFERENCE_BATCH + 5, 3)
     assert (ran.engine, ran.precision, ran.reason) == ("openvino", "float32", "")
 
 
@@ -75,7 +75,7 @@ def test_running_may_end_early() -> None:
     run, _ = openvino_engine.fitted(
         doubled(), [np.ones((2, 4, 4, 3), np.uint8)], precision="float32", folder=None, key={}
     )
-    stream = run(batches(np.full((5 * BATCH, 4, 4, 3), 3, np.uint8)))
+    stream = run(batches(np.full((5 * INFERENCE_BATCH, 4, 4, 3), 3, np.uint8)))
     assert (next(stream)[0] == 6.0).all()
     stream.close()
     assert list(run([])) == []
@@ -152,7 +152,7 @@ def test_a_conversion_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch)
 
         model = doubled(2.01)
         traced = tf.function(lambda images: model(images, training=False))
-        return convert(traced.get_concrete_function(tf.TensorSpec((BATCH, 4, 4, 3), tf.uint8)))
+        return convert(traced.get_concrete_function(tf.TensorSpec((INFERENCE_BATCH, 4, 4, 3), tf.uint8)))
 
     monkeypatch.setattr(openvino, "convert_model", wrong)
     with pytest.raises(UnfitError, match=r"disagree on these images by 5\.0e-03"):

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from backbench import pixels
+from backbench.cache import sealed
 from backbench.datasets import open_listing, select
 from backbench.errors import RequestError
 from backbench.pixels import decode, load_square
@@ -314,7 +315,7 @@ def test_damaged_files_are_made_again(cache: Path, damage: str) -> None:
         np.save(found.path, np.zeros((3, 3), np.uint8))
     decode(items, size=8, resize="stretch", cache=cache)
     assert found.path.read_bytes() == good
-    assert json.loads(sidecar.read_text()) == {"sha256": hashlib.sha256(good).hexdigest(), "failures": {}}
+    assert json.loads(sidecar.read_text()) == sealed({"pixels": hashlib.sha256(good).hexdigest(), "failures": {}})
     aside = found.path.with_name(f"{found.path.name}.damaged")
     assert aside.exists() == (damage != "sidecar"), "without a note it was never finished"
 

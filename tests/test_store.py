@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from backbench import doctor, store
+from backbench.cache import sealed
 from backbench.errors import RequestError
 from backbench.records import Cell, Finished
 
@@ -393,7 +394,7 @@ def test_a_record_names_no_files_but_its_own(tmp_path: Path, files: object) -> N
     store.write_run(directory, {"dataset": {}})
     store.write_cell(directory, finished(cell()))
     record = directory / "cells" / "c1.json"
-    record.write_text(json.dumps(store.sealed(json.loads(record.read_text()) | {"files": files})))
+    record.write_text(json.dumps(sealed(json.loads(record.read_text()) | {"files": files})))
     with pytest.raises(RequestError, match="is damaged"):
         store.read_cells(directory)
     doctor.put_right(directory, say=lambda _: None)

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -579,6 +580,32 @@ def photos(root: Path, grocery: Path | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40), (20 * number, 0, 0)).save(path)
     return root
+
+
+def test_the_next_size_is_decoded_while_a_job_computes(
+    cache: Path, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process = sweep.local.run
+
+    def sides() -> set[int]:
+        return {np.load(path, mmap_mode="r").shape[1] for path in (cache / "pixels").glob("[!.]*.npy")}
+
+    def watched(jobs: Iterable[tuple[int, Job]], **options: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, event in in_process(jobs, **options):
+            until = time.monotonic() + 20
+            while position == 0 and 128 not in sides() and time.monotonic() < until:
+                time.sleep(0.05)
+            assert 128 in sides()
+            yield position, event
+
+    monkeypatch.setattr(sweep.local, "run", watched)
+    assert 128 not in sides()
+    request = Request(
+        dataset=str(photos(tmp_path / "colours")), backbones=f"{MOBILE},scratch", weights="none", freeze="all",
+        epochs=1, mirrors=False, out=tmp_path / "out",
+    )  # fmt: skip
+    assert sweep.run(request).counts == {"ok": 2}
+    assert store.read_table(tmp_path / "out")["image_size"].tolist() == [224, 128]
 
 
 def test_weights_that_cannot_be_had_are_a_skipped_cell_and_exit_code_3(

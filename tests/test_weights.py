@@ -301,6 +301,22 @@ def test_weights_of_another_backbone_do_not_load(shared_weights: Path, cache: Pa
         load_weights(model, gone, backbone=backbone, cache=cache)
 
 
+def test_weights_that_changed_since_they_were_found_do_not_load(
+    shared_weights: Path, cache: Path, tmp_path: Path
+) -> None:
+    backbone = row("MobileNet:alpha=0.25")
+    path = tmp_path / backbone.file_name
+    path.write_bytes((shared_weights / backbone.file_name).read_bytes())
+    weights = Weights(path=path, format="h5", digest=hashlib.sha256(path.read_bytes()).hexdigest(), source="")
+    model = graph.build(backbone, image_size=64, weights=None, cache=cache)
+    load_weights(model, weights, backbone=backbone, cache=cache)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UnavailableError, match="changed since it was found"):
+        load_weights(model, weights, backbone=backbone, cache=cache)
+
+
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 def test_a_cut_off_hdf5_file_is_noticed_without_reading_it(libver: str, tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from backbench import cache as caching
 from backbench.augment import view
 from backbench.cache_limit import hold
-from backbench.engines import BATCH, Engine, Forward, Inputs, Ran, engine_for, pieces
+from backbench.engines import Engine, Forward, Inputs, Ran, engine_for, pieces
+from backbench.records import INFERENCE_BATCH
 
 KERAS = engine_for("keras", precision="float32")
 
@@ -43,11 +44,12 @@ class Frozen:
 
     `model` is what `graph.frozen_part` gives, with or without features (`pooled`). The network itself divides and
     rounds: that is much quicker than NumPy's rounding to float16, and only half the bytes leave the device. `ran` says
-    what ran it, once something has, and `ready_seconds` how long it took to make that ready. It runs on at most `batch`
-    images at a time.
+    what ran it, once something has, and `ready_seconds` how long it took to make that ready; `batch` images at a time.
     """
 
-    def __init__(self, model: keras.Model, *, pooled: bool = True, engine: Engine = KERAS, batch: int = BATCH) -> None:
+    def __init__(
+        self, model: keras.Model, *, pooled: bool = True, engine: Engine = KERAS, batch: int = INFERENCE_BATCH
+    ) -> None:
         own = model.outputs[: int(pooled)]
         tensors = model.outputs[int(pooled) :]
         self.width = int(own[0].shape[-1]) if pooled else 0
@@ -173,11 +175,11 @@ def _nameless(folder: Path, size: int) -> IO[bytes]:
 
 def sample(pixels: NDArray[np.uint8], rows: Rows) -> NDArray[np.uint8]:
     """A batch of images from all over the dataset, by which an engine is checked and scales are chosen."""
-    chosen: NDArray[np.uint8] = pixels[rows[np.linspace(0, len(rows) - 1, min(len(rows), BATCH)).astype(int)]]
+    chosen: NDArray[np.uint8] = pixels[rows[np.linspace(0, len(rows) - 1, min(len(rows), INFERENCE_BATCH)).astype(int)]]
     return chosen
 
 
-def batches(pixels: NDArray[np.uint8], rows: Rows, *, size: int = BATCH) -> Iterator[NDArray[np.uint8]]:
+def batches(pixels: NDArray[np.uint8], rows: Rows, *, size: int = INFERENCE_BATCH) -> Iterator[NDArray[np.uint8]]:
     """The rows of the memory-mapped pixels in order, as arrays of at most `size` images."""
     for start in range(0, len(rows), size):
         yield pixels[rows[start : start + size]]
@@ -193,10 +195,9 @@ def frozen_pass(
     kept: Sequence[Kept] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], float]:
-    """Features [n, d] of the images `pixels[rows]`, memory-mapped, computed once per key, and the seconds that took
-    without making the engine ready.
+    """Features [n, d] of the images `pixels[rows]`, mapped, and the seconds they took once the engine was ready.
 
-    The tensors of the frozen part are those of the boundaries to be `kept`, in order.
+    They are computed once per key. The tensors of the frozen part are those of the boundaries to be `kept`, in order.
     `key` names everything that could change a value: pixels, weights, preprocessing, engine, versions. Features in the
     cache are used only when their file is whole; `frozen.ran` is then what ran when they were computed. Raises OSError
     when the cache cannot be written.
@@ -204,8 +205,7 @@ def frozen_pass(
     path = cache / "features" / f"{caching.digest_of(key)}.npy"
     note = path.with_suffix(".json")
     hold(path)
-    recalled = None if kept else _recall(path, note, (len(rows), frozen.width))
-    if recalled is not None:
+    if not kept and (recalled := _recall(path, note, (len(rows), frozen.width))):
         features, seconds, frozen.ran = recalled
         return features, seconds
     began = time.perf_counter()
@@ -221,8 +221,8 @@ def frozen_pass(
         found: NDArray[np.float32] = np.load(temporary, mmap_mode="r", allow_pickle=False)
     seconds = time.perf_counter() - began
     if frozen.ran.engine == key.get("engine", frozen.ran.engine):  # falling back on another may have a passing cause
-        recorded = {"sha256": digest, "seconds": seconds, "ran": asdict(frozen.ran), "key": dict(key)}
-        caching.write_json(note, recorded)
+        recorded = {"features": digest, "seconds": seconds, "ran": asdict(frozen.ran), "key": dict(key)}
+        caching.write_json(note, caching.sealed(recorded))
     return found, seconds
 
 
@@ -292,7 +292,7 @@ def _recall(path: Path, note: Path, shape: tuple[int, int]) -> tuple[NDArray[np.
         return None
     with suppress(Exception):  # readers of damaged files raise anything
         recorded = json.loads(note.read_text(encoding="utf-8"))
-        if caching.intact(path, recorded["sha256"]):
+        if caching.is_sealed(recorded) and caching.intact(path, recorded["features"]):
             kept = np.load(path, mmap_mode="r", allow_pickle=False)
             if kept.shape == shape and kept.dtype == np.float32:
                 return kept, float(recorded["seconds"]), Ran(**recorded["ran"])

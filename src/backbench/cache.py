@@ -43,6 +43,17 @@ def digest_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as it will be read from JSON, with the digest of all else in it under `sha256`."""
+    as_read = json.loads(json.dumps({name: value for name, value in content.items() if name != "sha256"}))
+    return {**as_read, "sha256": digest_of(as_read)}
+
+
+def is_sealed(content: Mapping[str, Any]) -> bool:
+    """Whether a record is what was sealed. Raises TypeError or ValueError for what can be no record."""
+    return content == sealed(content)
+
+
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's content, read in pieces."""
     with path.open("rb") as stream:

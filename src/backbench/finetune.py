@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from backbench import metrics
-from backbench.engines import BATCH, keras_engine
+from backbench.engines import keras_engine
 from backbench.inputs import Arrays, Items, Source
+from backbench.records import INFERENCE_BATCH
 
 # Of fine-tuning; the first leads, the others race against it. What starts at random needs larger steps.
 RATES = (3e-4, 1e-3, 1e-4)
@@ -100,7 +101,7 @@ def train(
     batch_size: int,
     rates: Sequence[float],
     seed: int,
-    inference_batch: int = BATCH,
+    inference_batch: int = INFERENCE_BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
     """Train a model that gives logits, in place, with AdamW, warm-up and cosine; it ends with the best weights on val.
@@ -221,7 +222,7 @@ def _variables(model: keras.Model) -> list[Any]:
     return [variable for variable in model.variables if id(variable) not in counters]
 
 
-def predict(model: keras.Model, source: Source, items: Items, *, batch: int = BATCH) -> NDArray[np.float32]:
+def predict(model: keras.Model, source: Source, items: Items, *, batch: int = INFERENCE_BATCH) -> NDArray[np.float32]:
     """Class probabilities [n, C] of items in inference mode, without augmentation, at most `batch` at a time."""
     parts = (source.clean(items[start : start + batch]) for start in range(0, len(items), batch))
     logits = np.concatenate([output for (output,) in keras_engine.forward(model, parts)])

@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,17 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from backbench.cache import digest_of, intact, reserve, set_aside, sha256_file, whole_file, write_json
+from backbench.cache import (
+    digest_of,
+    intact,
+    is_sealed,
+    reserve,
+    sealed,
+    set_aside,
+    sha256_file,
+    whole_file,
+    write_json,
+)
 from backbench.cache_limit import hold
 from backbench.errors import RequestError, StoppedError
 from backbench.hardware import cores
@@ -92,7 +102,7 @@ def decode(
             digest = sha256_file(temporary)
         if lasting:  # else the next run tries again
             known = {str(index): reason for index, reason in failures.items()}
-            write_json(sidecar, {"sha256": digest, "failures": known})
+            write_json(sidecar, sealed({"pixels": digest, "failures": known}))
         hold(pixels.path)
     elif progress:
         progress(count, count)
@@ -250,16 +260,12 @@ def _key(listing: Listing, size: int, resize: str) -> str:
 
 def _recall(pixels: Pixels, sidecar: Path, shape: tuple[int, ...]) -> dict[int, str] | None:
     """The failures that belong to finished pixels, or None when there are none to use."""
-    try:
-        noted = json.loads(sidecar.read_text(encoding="utf-8"))
-        failures = {int(index): str(reason) for index, reason in noted["failures"].items()}
-        rows = pixels.open() if intact(pixels.path, noted["sha256"]) else np.empty(0)
-        if rows.shape == shape and rows.dtype == np.uint8 and all(0 <= index < shape[0] for index in failures):
-            return failures
-    except (FileNotFoundError, NotADirectoryError):
+    if not (pixels.path.is_file() and sidecar.is_file()):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # as damaged as what has another digest
+    with suppress(Exception):  # readers of damaged files raise anything
+        noted = json.loads(sidecar.read_text(encoding="utf-8"))
+        if is_sealed(noted) and intact(pixels.path, noted["pixels"]) and pixels.open().shape == shape:
+            return {int(index): reason for index, reason in noted["failures"].items()}
     set_aside(pixels.path)
     return None
 

@@ -16,7 +16,8 @@ SPLITS = ("train", "val", "test")
 PROTOCOL_VERSION = 4
 
 
-# Images of one call of a network that is not being trained, where memory allows.
+# Images of one call of a network that is not being trained, where memory allows. Only speed and memory depend on it,
+# not results: such a network treats each image alone.
 INFERENCE_BATCH = 32
 
 

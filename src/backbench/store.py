@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from backbench import record_checks
-from backbench.cache import digest_of, sha256_file, whole_file, write_json, write_text
+from backbench.cache import is_sealed, sealed, sha256_file, whole_file, write_json, write_text
 from backbench.columns import ADDED, COLUMN_NAMES, COLUMNS
 from backbench.errors import RequestError
 from backbench.records import Cell, Finished
@@ -151,19 +151,13 @@ def _record(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         whole = set(content) >= {name.name for name in fields(Cell)}
         if content["schema"] != 1:  # which had no digest
-            whole = whole and content["schema"] == SCHEMA and content == sealed(content)
+            whole = whole and content["schema"] == SCHEMA and is_sealed(content)
         if whole:
             return dict(content)
         reason = "its content is not what was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
     raise RequestError(f"{path} is damaged ({reason}): {_AGAIN}")
-
-
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a cell as it will be read, with the digest of all else in it."""
-    as_read = json.loads(json.dumps({name: value for name, value in content.items() if name != "sha256"}))
-    return {**as_read, "sha256": digest_of(as_read)}
 
 
 def file_of(directory: Path, cell_id: str, folder: str) -> Path | None:

@@ -105,9 +105,9 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
         finally:
             store.forget_drafts(directory)
             kept = earlier.get("resolved", {}).get("keep_models", "best")
-            renewed = renewed or sweep.changed or record["images"] != earlier.get("images")
-            if renewed or resolved["keep_models"] != kept or not store.table_is_current(directory):
-                renewed = True
+            asked_anew = record["images"] != earlier.get("images") or resolved["keep_models"] != kept
+            renewed = renewed or sweep.changed or asked_anew or not store.table_is_current(directory)
+            if renewed:
                 record["finished"] = provenance.now()
                 record["jobs"] = [*earlier.get("jobs", []), *sweep.summaries]
                 record["decode_seconds"] = {str(size): spent for size, spent in sweep.decode_seconds.items()}
@@ -188,8 +188,8 @@ class _Sweep:
         job = self.jobs[position]
         if isinstance(event, Progress):
             self.bar.phase(position, job.label, event.phase, event.done, event.total)
-            for helper in (self.supply, self.ahead):
-                helper.quiet(event.phase in ("timing", "memory"))
+            for background in (self.supply, self.ahead):
+                background.quiet(event.phase in ("timing", "memory"))
         elif isinstance(event, Finished):
             self._store(event)
         elif isinstance(event, Note):

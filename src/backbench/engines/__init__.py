@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 
 from backbench.records import INFERENCE_BATCH
 
-# Images of one call. Only speed and memory depend on it, not results: a frozen network treats each image alone.
-BATCH = INFERENCE_BATCH
-
 Inputs = list[NDArray[Any]]
 Forward = Callable[[Iterable[Any]], Iterator[list[NDArray[Any]]]]
 
@@ -49,7 +46,7 @@ def engine_for(
     name: str,
     *,
     precision: str,
-    batch: int = BATCH,
+    batch: int = INFERENCE_BATCH,
     folder: Path | None = None,
     key: Mapping[str, Any] | None = None,
 ) -> Engine:

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.engines import BATCH, Forward, Inputs, Ran, checks, padded, pieces
+from backbench.engines import Forward, Inputs, Ran, checks, padded, pieces
+from backbench.records import INFERENCE_BATCH
 
 Floats = NDArray[np.float32 | np.float16]
 
@@ -24,7 +25,7 @@ _compiled: WeakKeyDictionary[keras.Model, Callable[..., Any]] = WeakKeyDictionar
 
 
 def fitted(
-    model: keras.Model, sample: Inputs, *, precision: str, batch: int = BATCH, reason: str = ""
+    model: keras.Model, sample: Inputs, *, precision: str, batch: int = INFERENCE_BATCH, reason: str = ""
 ) -> tuple[Forward, Ran]:
     """A float32 model ready to run in `precision`. Float32 runs as it is; there is nothing to check.
 

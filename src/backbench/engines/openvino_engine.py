@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from backbench import cache, hardware
 from backbench.cache_limit import hold
-from backbench.engines import BATCH, Forward, Inputs, Ran, UnfitError, checks, padded, pieces
+from backbench.engines import Forward, Inputs, Ran, UnfitError, checks, padded, pieces
+from backbench.records import INFERENCE_BATCH
 
 # Images of the sample that also go through Keras, when a network is converted.
 COMPARED = 4
@@ -38,11 +39,11 @@ def fitted(
     precision: str,
     folder: Path | None,
     key: Mapping[str, Any],
-    batch: int = BATCH,
+    batch: int = INFERENCE_BATCH,
 ) -> tuple[Forward, Ran]:
     """A model ready to run in `precision`, after the checks: does it say what Keras says, and is bfloat16 near enough?
 
-    `sample` holds the model's inputs for up to BATCH of the user's images. All outputs are compared with Keras.
+    `sample` holds the model's inputs for some of the user's images. All outputs are compared with Keras.
     bfloat16 is judged by the first one, the features where there are any; float32 runs where it is too far off.
     Converted networks are kept in `folder`. Raises UnfitError for whatever else goes wrong.
     """
