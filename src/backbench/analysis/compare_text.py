@@ -78,8 +78,8 @@ def _notes(found: Comparison) -> Iterator[str]:
         yield "The test finds a difference, but the interval holds zero: only what both say counts as a win."
     once = [one.label for one in (found.first, found.second) if one.seeds == 1 and _random(one)]
     if once:
-        who = " and ".join(once)
-        yield f"{who} {'was' if len(once) == 1 else 'were'} trained once: how far another seed moves it is not known."
+        was, it = ("was", "it") if len(once) == 1 else ("were", "them")
+        yield f"{' and '.join(once)} {was} trained once: how far another seed moves {it} is not known."
     few = [one.label for one in (found.first, found.second) if 1 < one.seeds < ENOUGH_SEEDS]
     if few:
         yield (
