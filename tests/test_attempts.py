@@ -13,6 +13,7 @@ from backbench.executors.attempts import FITS, Attempt, Broken, after, overrun
 from backbench.records import Cell, Finished, Job, Progress, Request, Started, Summary
 
 NO_ROOM = Broken("failed", "MemoryError: no room", memory=True)
+KILLED = Broken("failed", "the job was killed by SIGKILL", memory=True, presumed=True)
 CRASH = Broken("failed", "the job was killed by SIGSEGV")
 
 
@@ -91,7 +92,7 @@ def test_a_training_step_that_does_not_fit_fails_with_the_batch_that_does(job: J
     assert [broken.cells for broken in told] == [(cell,)]
     assert told[0].reason == (
         "a training step of 32 images does not fit into memory, one of 8 does: --batch-size 8 is another recipe, for a"
-        " folder of its own (--out)"
+        " folder of its own (--out); MemoryError: no room"
     )
     assert following is not None
     assert following.job == replace(job, wanted=(first, last))
@@ -111,7 +112,7 @@ def test_a_training_step_that_never_fits_says_so(job: Job) -> None:
         Broken(
             "failed",
             "a training step of 32 images does not fit into memory, nor does one of a single image: ask for a smaller"
-            " --image-size, or freeze more",
+            " --image-size, or freeze more; MemoryError: no room",
         )
     ]
 
@@ -121,8 +122,53 @@ def test_a_trial_that_fails_otherwise_names_no_batch(job: Job) -> None:
     _, trial = after(in_work(job, job.wanted[1], "training"), NO_ROOM)
     assert trial is not None
     told, following = after(trial, CRASH)
-    assert told == [Broken("failed", "a training step of 32 images does not fit into memory", (job.wanted[1],))]
+    assert told == [
+        Broken(
+            "failed",
+            "a training step of 32 images does not fit into memory (whether one of 16 does is not known: the job was"
+            " killed by SIGSEGV); MemoryError: no room",
+            (job.wanted[1],),
+        )
+    ]
     assert following is not None
+
+
+def test_a_training_that_was_killed_runs_once_more_before_memory_is_blamed(job: Job) -> None:
+    assert job.wanted
+    first, cell, last = job.wanted
+    told, again = after(in_work(job, cell, "fine-tuning"), KILLED)
+    assert told == []
+    assert again is not None
+    assert (again.job, again.number, again.trial_for) == (job, 2, None)
+    list(again.hear(Finished(Cell(first, "ok", "", {}, {}))))
+    list(again.hear(Started(cell)))
+    list(again.hear(Progress("fine-tuning", 0, 1)))
+    told, trial = after(again, KILLED)
+    assert told == []
+    assert trial is not None
+    assert trial.job.batch_size == 16
+    (told,), following = after(trial, FITS)
+    assert told == Broken(
+        "failed",
+        "a training step of 32 images does not fit into memory, one of 16 does: --batch-size 16 is another recipe, for"
+        " a folder of its own (--out); twice, the job was killed by SIGKILL",
+        (cell,),
+    )
+    assert following is not None
+    assert following.job.wanted == (last,)
+
+
+def test_another_cell_that_is_killed_has_its_own_second_life(job: Job) -> None:
+    assert job.wanted
+    _, again = after(in_work(job, job.wanted[1], "training"), KILLED)
+    assert again is not None
+    list(again.hear(Finished(Cell(job.wanted[1], "ok", "", {}, {}))))
+    list(again.hear(Started(job.wanted[2])))
+    list(again.hear(Progress("training", 0, 1)))
+    told, third = after(again, KILLED)
+    assert told == []
+    assert third is not None
+    assert (third.job.batch_size, third.trial_for) == (32, None)
 
 
 def test_the_cell_in_work_is_at_fault_and_the_others_go_on(job: Job) -> None:

@@ -68,6 +68,7 @@ class Scripted:
     wanted: tuple[str, ...]
     inference_batch: int = 32
     batch_size: int = 32
+    phase: str = "evaluation"
 
     @property
     def backend(self) -> str:
@@ -84,7 +85,7 @@ def act(job: Scripted, emit: Any) -> None:
         meet(job, job.ends["shared"])
     for cell in job.wanted:
         emit(Started(cell))
-        emit(Progress("evaluation", 0, 1))
+        emit(Progress(job.phase, 0, 1))
         meet(job, job.ends.get(cell, "well"))
         emit(Finished(Cell(cell, "ok", "", {}, {"images": job.inference_batch})))
     emit(Summary(job.label, {}, {}))
@@ -95,6 +96,9 @@ def meet(job: Scripted, end: str) -> None:
         time.sleep(600)
     elif end == "needs memory" and job.inference_batch > 8:
         raise MemoryError("no room for so many images")
+    elif end.startswith("once ") and not (before := Path(end.removeprefix("once "))).exists():
+        before.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     elif end.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, end))
     elif end == "full disk":
@@ -284,6 +288,25 @@ def test_a_job_that_the_system_kills_for_its_memory_has_three_lives(tmp_path: Pa
     assert broken.reason.startswith("the job was killed by SIGKILL in the phase 'evaluation'")
     assert broken.reason.endswith("8 images at a time were still too many")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_training_that_somebody_killed_once_is_measured_with_its_own_batch(tmp_path: Path) -> None:
+    job = Scripted("Job", {"b": f"once {tmp_path / 'before'}"}, ("a", "b"), phase="fine-tuning")
+    first, second, summary = told_by(job, tmp_path / "logs")
+    assert [event.cell for event in (first, second) if isinstance(event, Finished)] == [
+        Cell("a", "ok", "", {}, {"images": 32}),
+        Cell("b", "ok", "", {}, {"images": 32}),
+    ]
+    assert isinstance(summary, Summary)
+
+
+def test_only_a_kill_without_a_word_of_memory_is_presumed_to_be_one(tmp_path: Path) -> None:
+    attempt, log = Attempt(Doomed("Job", "sleeps")), tmp_path / "job.log"  # type: ignore[arg-type]
+    ends = []
+    for said in ("epoch 3", "RESOURCE_EXHAUSTED: failed to allocate"):
+        log.write_text(said)
+        ends += [local._obituary(code, attempt, log) for code in (-signal.SIGKILL, -signal.SIGSEGV)]
+    assert [(end.memory, end.presumed) for end in ends] == [(True, True), (False, False), (True, False), (True, False)]
 
 
 def test_a_full_disk_is_said_with_what_to_do(tmp_path: Path) -> None:

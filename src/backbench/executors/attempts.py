@@ -25,13 +25,15 @@ HALVINGS = 2
 class Broken:
     """Cells ended before their time: `skipped` where they cannot run here, `failed` otherwise.
 
-    Without `cells` it is all that the job still owes, and the job is over. `memory` is whether there was too little.
+    Without `cells` it is all that the job still owes, and the job is over. `memory` is whether there was too little;
+    `presumed` where only a SIGKILL says so, which a user or a scheduler sends too.
     """
 
     status: str
     reason: str
     cells: tuple[str, ...] = ()
     memory: bool = False
+    presumed: bool = False
 
 
 # The end of a trial that has shown what it was for.
@@ -42,14 +44,17 @@ FITS = Broken("fits", "")
 class Attempt:
     """One process of a job: what it was asked for and how far it is.
 
-    `trial_for` is the attempt whose training step did not fit into memory; `job` is then only a trial of a smaller
-    batch, which ends as soon as that is seen to fit.
+    `trial_for` is the attempt whose training step did not fit into memory, and `why` how that showed; `job` is then
+    only a trial of a smaller batch, which ends as soon as that is seen to fit. `killed` is the cell whose training was
+    killed before, by nobody knows whom.
     """
 
     job: Job
     number: int = 1
     halved: int = 0
     trial_for: Attempt | None = None
+    why: str = ""
+    killed: str | None = None
     cell: str | None = None
     phase: str = ""
     since: float = field(default_factory=time.monotonic)
@@ -91,9 +96,13 @@ def after(attempt: Attempt, end: Broken) -> tuple[list[Broken], Attempt | None]:
     if attempt.trial_for:
         return _after_trial(attempt, attempt.trial_for, end)
     training = attempt.phase in TRAINING
+    if end.presumed and training and attempt.cell and attempt.cell != attempt.killed:
+        return [], attempt.next(job, killed=attempt.cell)
+    if end.presumed and training:
+        end = replace(end, reason=f"twice, {end.reason}")
     if end.memory and training and attempt.cell and job.batch_size > 1:
         smaller = _with_batch(replace(job, wanted=(attempt.cell,)), job.batch_size // 2)
-        return [], attempt.next(smaller, trial_for=attempt)
+        return [], attempt.next(smaller, trial_for=attempt, why=end.reason)
     if end.memory and not training and attempt.halved < HALVINGS and job.inference_batch > 1:
         smaller = replace(job, inference_batch=job.inference_batch // 2)
         return [], attempt.next(smaller, halved=attempt.halved + 1)
@@ -105,13 +114,15 @@ def after(attempt: Attempt, end: Broken) -> tuple[list[Broken], Attempt | None]:
 def _after_trial(trial: Attempt, stopped: Attempt, end: Broken) -> tuple[list[Broken], Attempt | None]:
     job, batch = stopped.job, trial.job.batch_size
     if end != FITS and end.memory and batch > 1:
-        return [], trial.next(_with_batch(trial.job, batch // 2), trial_for=stopped)
+        return [], trial.next(_with_batch(trial.job, batch // 2), trial_for=stopped, why=trial.why)
     said = f"a training step of {job.batch_size} images does not fit into memory"
     if end == FITS:
         said += f", one of {batch} does: --batch-size {batch} is another recipe, for a folder of its own (--out)"
     elif end.memory:
         said += ", nor does one of a single image: ask for a smaller --image-size, or freeze more"
-    return _without_one(replace(stopped, number=trial.number), Broken("failed", said))
+    else:
+        said += f" (whether one of {batch} does is not known: {end.reason})"
+    return _without_one(replace(stopped, number=trial.number), Broken("failed", f"{said}; {trial.why}"))
 
 
 def _without_one(attempt: Attempt, end: Broken) -> tuple[list[Broken], Attempt | None]:

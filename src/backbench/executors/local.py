@@ -211,8 +211,9 @@ def _obituary(exitcode: int, attempt: Attempt, log: Path) -> Broken:
         how += ", as the system does when memory runs out (fewer --workers or a smaller --image-size need less)"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
     words = f"; its last words: {' | '.join(lines[-LAST_LINES:])}" if lines else ""
-    memory = exitcode == -signal.SIGKILL or any(sign in words for sign in OUT_OF_MEMORY)
-    return Broken("failed", f"the job was {how}{words}", memory=memory)
+    said = any(sign in words for sign in OUT_OF_MEMORY)
+    presumed = exitcode == -signal.SIGKILL and not said
+    return Broken("failed", f"the job was {how}{words}", memory=said or presumed, presumed=presumed)
 
 
 def _signal(number: int) -> str:
