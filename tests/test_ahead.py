@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,26 @@ import pytest
 
 from backbench import pixels, planning
 from backbench.ahead import Ahead
+from backbench.errors import RequestError
 from backbench.records import Job, Listing, Request
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
     return None
+
+
+def finish(making: Generator[None, None, Job]) -> Job:
+    """What it returns, once it does."""
+    while True:
+        try:
+            next(making)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        time.sleep(0.01)
+
+
+def sizes(job: Job) -> int:
+    return len(list((job.cache / "pixels").glob("[!.]*.npy")))
 
 
 @pytest.fixture
@@ -34,37 +50,61 @@ def test_the_first_other_size_is_decoded_as_it_would_be_later(planned: tuple[Lis
     listing, job = planned
     ahead = Ahead(listing)
     ahead.start(job, [job, replace(job, image_size=48), replace(job, image_size=64)])
-    ahead.wait(replace(job, image_size=48), silent)
-    before = sorted(path.name for path in (job.cache / "pixels").iterdir())
-    found, failures = pixels.decode(listing, size=48, resize="stretch", cache=job.cache)
-    assert sorted(path.name for path in (job.cache / "pixels").iterdir()) == before  # it was there, and 64 px is not
-    assert len([name for name in before if name.endswith(".npy")]) == 2
-    fresh, _ = pixels.decode(listing, size=48, resize="stretch", cache=tmp_path / "fresh")
-    np.testing.assert_array_equal(found.open(), fresh.open())
+    found = finish(ahead.decoded(replace(job, image_size=48), silent))
+    assert sizes(job) == 2  # and 64 px is not there
+    fresh, failures = pixels.decode(listing, size=48, resize="stretch", cache=tmp_path / "fresh")
+    np.testing.assert_array_equal(found.images(), fresh.open())
     assert failures == {}
 
 
 def test_nothing_is_decoded_where_all_jobs_have_one_size(planned: tuple[Listing, Job]) -> None:
     listing, job = planned
-    before = sorted((job.cache / "pixels").iterdir())
     ahead = Ahead(listing)
     ahead.start(job, [job, job])
-    ahead.wait(job, silent)
-    assert sorted((job.cache / "pixels").iterdir()) == before
+    finish(ahead.decoded(job, silent))
+    assert sizes(job) == 1
 
 
-def test_it_pauses_while_something_is_timed(planned: tuple[Listing, Job]) -> None:
+def test_it_pauses_while_something_is_timed_unless_somebody_waits_for_it(planned: tuple[Listing, Job]) -> None:
     listing, job = planned
     ahead = Ahead(listing)
     ahead.quiet(True)
     ahead.start(job, [replace(job, image_size=48)])
     time.sleep(0.5)
-    key = {path.stem for path in (job.cache / "pixels").glob("[!.]*.npy")}
-    assert len(key) == 1  # 48 px is not there yet
-    ahead.wait(job, silent)  # whose pixels are there: no need to go on
-    assert len({path.stem for path in (job.cache / "pixels").glob("[!.]*.npy")}) == 1
-    ahead.wait(replace(job, image_size=48), silent)
-    assert len({path.stem for path in (job.cache / "pixels").glob("[!.]*.npy")}) == 2
+    assert sizes(job) == 1
+    finish(ahead.decoded(job, silent))  # whose pixels are there: no need for the others to go on
+    assert sizes(job) == 1
+    assert finish(ahead.decoded(replace(job, image_size=48), silent)).images().shape[1] == 48
+
+
+def test_who_needs_another_size_than_the_one_in_the_making_need_not_wait_for_that(planned: tuple[Listing, Job]) -> None:
+    listing, job = planned
+    ahead = Ahead(listing)
+    ahead.quiet(True)
+    ahead.start(job, [replace(job, image_size=48)])
+    assert finish(ahead.decoded(replace(job, image_size=64), silent)).images().shape[1] == 64
+    assert sizes(job) == 2
+    ahead.close()
+
+
+def test_who_waits_can_do_other_things_meanwhile_and_knows_how_far_it_is(
+    planned: tuple[Listing, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing, job = planned
+    real, may_go = pixels.load_square, threading.Event()
+
+    def slow(encoded: bytes, size: int, resize: str) -> np.ndarray:
+        assert may_go.wait(60)
+        return real(encoded, size, resize)
+
+    monkeypatch.setattr(pixels, "load_square", slow)
+    told: list[tuple[str, int, int]] = []
+    making = Ahead(listing).decoded(replace(job, image_size=48), lambda *said: told.append(said))
+    next(making)
+    next(making)
+    assert told == [("decoding", 0, 0)] * 2
+    may_go.set()
+    assert finish(making).images().shape[1] == 48
 
 
 def test_closing_stops_it_and_leaves_nothing_half_done(
@@ -89,13 +129,15 @@ def test_closing_stops_it_and_leaves_nothing_half_done(
     assert not [thread for thread in threading.enumerate() if thread.name == "decoding"]
 
 
-def test_what_cannot_be_decoded_now_is_left_for_whoever_needs_it(
+def test_what_cannot_be_decoded_ahead_of_time_is_tried_again_when_it_is_needed(
     planned: tuple[Listing, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listing, job = planned
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     ahead = Ahead(listing)
     ahead.start(job, [replace(job, image_size=48)])
-    ahead.wait(replace(job, image_size=48), silent)  # and no traceback of a thread
+    ahead._works[48].thread.join()  # and no traceback of a thread
+    with pytest.raises(RequestError, match="no disk space for 120 images at 48 px"):
+        finish(ahead.decoded(replace(job, image_size=48), silent))
     monkeypatch.undo()
-    assert planning.with_pixels(replace(job, image_size=48), listing, progress=silent).images().shape[1] == 48
+    assert finish(ahead.decoded(replace(job, image_size=48), silent)).images().shape[1] == 48

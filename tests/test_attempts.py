@@ -9,7 +9,7 @@ import pytest
 
 from backbench import planning
 from backbench.cells import plan
-from backbench.executors.attempts import FITS, Attempt, Broken, after, overrun
+from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, overrun
 from backbench.records import Cell, Finished, Job, Progress, Request, Started, Summary
 
 NO_ROOM = Broken("failed", "MemoryError: no room", memory=True)
@@ -190,6 +190,14 @@ def test_what_cannot_run_here_is_not_tried_again(job: Job) -> None:
     assert job.wanted
     skipped = Broken("skipped", "no weights")
     assert after(in_work(job, job.wanted[0], "building"), skipped) == ([skipped], None)
+
+
+def test_what_runs_when_time_is_over_is_not_tried_again_and_blames_no_cell(job: Job) -> None:
+    assert job.wanted
+    assert after(in_work(job, job.wanted[0], "fine-tuning"), OUT_OF_TIME) == ([OUT_OF_TIME], None)
+    _, trial = after(in_work(job, job.wanted[0], "fine-tuning"), NO_ROOM)
+    assert trial is not None
+    assert after(trial, OUT_OF_TIME) == ([OUT_OF_TIME], None)
 
 
 def test_the_time_of_a_cell_begins_with_it(job: Job) -> None:

@@ -362,6 +362,83 @@ def test_the_next_job_is_asked_for_only_when_there_is_room(tmp_path: Path) -> No
     assert finished == [0, 1, 2]
 
 
+def test_what_runs_is_heard_while_the_next_job_is_made_ready(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def jobs() -> Iterator[Any]:
+        yield 0, Scripted("Job 0", {}, ("a",))
+        while "Summary" not in heard:  # never, if nobody listened until the next job is ready
+            yield None
+        yield 1, Scripted("Job 1", {}, ("b",))
+
+    for _, event in local.run(jobs(), logs=tmp_path, workers=2, timeout=60):
+        heard.append(type(event).__name__)
+    assert heard.count("Finished") == 2
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_at_the_deadline_what_runs_is_stopped_and_nothing_more_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(local, "time", clock)
+    asked = []
+
+    def jobs() -> Iterator[Any]:
+        for number, ends in enumerate(({"b": "sleeps"}, {"shared": "sleeps"}, {})):
+            asked.append(number)
+            yield number, Scripted(f"Job {number}", ends, ("a", "b", "c"))
+
+    found = []
+    for number, event in local.run(jobs(), logs=tmp_path, workers=2, deadline=2000.0):
+        if isinstance(event, Finished):
+            clock.now = 2000.0
+        if not isinstance(event, Progress):
+            found.append((number, event))
+    assert asked == [0, 1]
+    (first, finished), *broken = found
+    assert first == 0
+    assert isinstance(finished, Finished)
+    assert sorted(broken) == [
+        (number, Broken("pruned", "the budget was spent before it was done")) for number in (0, 1)
+    ]
+    assert _children() == set()
+
+
+def test_after_the_deadline_no_job_is_asked_for(tmp_path: Path) -> None:
+    def jobs() -> Iterator[Any]:
+        pytest.fail("nobody has time for another job")
+        yield
+
+    assert list(local.run(jobs(), logs=tmp_path, deadline=time.monotonic())) == []
+
+
+def test_a_job_that_is_not_ready_by_the_deadline_is_waited_for_no_longer(tmp_path: Path) -> None:
+    began = time.monotonic()
+    assert list(local.run(iter(lambda: None, 0), logs=tmp_path, deadline=began + 0.3)) == []
+    assert 0.3 <= time.monotonic() - began < 5
+
+
+def test_a_job_that_is_to_start_again_is_over_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(local, "time", clock)
+    job = Scripted("Job", {"a": "SIGSEGV"}, ("a", "b"))
+    found = []
+    for _, event in local.run([(0, job)], logs=tmp_path, deadline=2000.0):  # type: ignore[list-item]
+        if isinstance(event, Broken):
+            clock.now = 2000.0
+            found.append(event)
+    assert [(event.status, event.cells) for event in found] == [("failed", ("a",)), ("pruned", ())]
+
+
 def test_jobs_that_still_run_are_ended_with_the_generator(tmp_path: Path) -> None:
     jobs = [(0, Doomed("Job 0", "leaves with a code")), (1, Doomed("Job 1", "sleeps"))]
     running = local.run(jobs, logs=tmp_path, workers=2)  # type: ignore[arg-type]

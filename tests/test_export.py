@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from ready_jobs import when_ready
 
 import backbench
 from backbench import cli, store, sweep
@@ -56,10 +57,10 @@ json.dump(labels, open(sys.argv[4], "w"))
 def _here(shared_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cache and genuine weights; jobs run in this process, without measuring what inference costs."""
 
-    def in_process(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+    def in_process(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | Broken]]:
         from backbench import job as running
 
-        for position, job in jobs:
+        for position, job in when_ready(jobs):
             said: list[Event] = []
             running.run(job, said.append)
             yield from ((position, event) for event in said)

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import pytest
 import sklearn.datasets
 from click.testing import CliRunner
 from PIL import Image
+from ready_jobs import when_ready
 
 from backbench import cli, doctor, metrics, planning, report, store, supply, sweep, thumbnails
 from backbench.errors import RequestError, UnavailableError
@@ -87,14 +89,14 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     labels: list[str] = []
 
     def in_process(
-        jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1, timeout: float | None = None
+        jobs: Iterable[tuple[int, Job] | None], *, logs: Path, workers: int = 1, timeout: float | None = None
     ) -> Generator[tuple[int, Event | Broken]]:
         from backbench import cost
         from backbench import job as running
 
         monkeypatch.setattr(cost, "speed", lambda *_, **__: cost.Speed(1.0, 100.0))
         monkeypatch.setattr(cost, "peak_memory", lambda *_, **__: 250.0)
-        for position, job in jobs:
+        for position, job in when_ready(jobs):
             labels.append(job.label)
             said: list[Event] = []
             running.run(job, said.append)
@@ -268,7 +270,7 @@ def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_pag
     more = replace(copy.request, freeze="all,all-1", seeds=2)
     in_process = sweep.local.run
 
-    def interrupted(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+    def interrupted(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | Broken]]:
         raise KeyboardInterrupt
         yield
 
@@ -293,7 +295,7 @@ def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_pag
 def test_images_that_became_private_are_gone_even_where_the_sweep_is_cut_off(
     copy: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+    def interrupted(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | Broken]]:
         raise KeyboardInterrupt
         yield
 
@@ -381,8 +383,8 @@ def test_a_depth_that_a_backbone_lacks_is_a_skipped_row_with_its_reason(copy: Sw
 def test_what_a_job_has_to_say_is_printed(
     copy: Swept, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def telling(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
-        for position, _job in jobs:
+    def telling(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, _job in when_ready(jobs):
             yield position, Note("this takes up to 90 min")
             yield position, Broken("failed", "and then it broke")
 
@@ -444,8 +446,8 @@ def test_weights_that_were_not_kept_are_made_again_for_who_asks_for_all(copy: Sw
 def test_a_cell_is_not_lost_when_its_weights_cannot_be_made_again(
     copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
-        for position, _job in jobs:
+    def broken(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, _job in when_ready(jobs):
             yield position, Broken("failed", "the job was killed by SIGKILL")
 
     expected = copy.row("scratch")
@@ -523,8 +525,8 @@ def test_a_failed_job_is_a_row_with_its_reason_and_is_tried_again(
 ) -> None:
     in_process = sweep.local.run
 
-    def broken(jobs: Iterable[tuple[int, Job]], **_: Any) -> Generator[tuple[int, Event | Broken]]:
-        for position, _job in jobs:
+    def broken(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, _job in when_ready(jobs):
             yield position, Broken("failed", "the job was killed by SIGKILL")
 
     cell_file(copy, "scratch").unlink()
@@ -546,7 +548,7 @@ def test_an_interrupted_sweep_keeps_what_was_finished_and_goes_on_from_there(
 ) -> None:
     in_process = sweep.local.run
 
-    def interrupted(jobs: Iterable[tuple[int, Job]], **options: Any) -> Generator[tuple[int, Event | Broken]]:
+    def interrupted(jobs: Iterable[tuple[int, Job] | None], **options: Any) -> Generator[tuple[int, Event | Broken]]:
         for position, event in in_process(jobs, **options):
             yield position, event
             if isinstance(event, Finished):
@@ -590,7 +592,7 @@ def test_the_next_size_is_decoded_while_a_job_computes(
     def sides() -> set[int]:
         return {np.load(path, mmap_mode="r").shape[1] for path in (cache / "pixels").glob("[!.]*.npy")}
 
-    def watched(jobs: Iterable[tuple[int, Job]], **options: Any) -> Generator[tuple[int, Event | Broken]]:
+    def watched(jobs: Iterable[tuple[int, Job] | None], **options: Any) -> Generator[tuple[int, Event | Broken]]:
         for position, event in in_process(jobs, **options):
             until = time.monotonic() + 20
             while position == 0 and 128 not in sides() and time.monotonic() < until:
@@ -631,6 +633,27 @@ def test_weights_that_cannot_be_had_are_a_skipped_cell_and_exit_code_3(
     found = CliRunner().invoke(cli.main, [*asked, "--out", str(copy.out)], catch_exceptions=False)
     assert found.exit_code == 3
     assert len(copy.table) == 3
+
+
+def test_who_runs_jobs_is_not_held_up_while_the_weights_of_the_next_come(
+    copy: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    come = threading.Event()
+
+    def slow(backbone: Any, **_: Any) -> Weights:
+        assert come.wait(60)
+        raise UnavailableError(f"no weights for {backbone.name}")
+
+    def asking(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | Broken]]:
+        asked = iter(jobs)
+        assert [next(asked) for _ in range(3)] == [None, None, None]
+        come.set()
+        assert list(when_ready(asked)) == []
+        yield from ()
+
+    monkeypatch.setattr(supply, "find_weights", slow)
+    monkeypatch.setattr(sweep.local, "run", asking)
+    assert sweep.run(replace(copy.request, backbones=MOBILE, weights="imagenet")).counts == {"skipped": 1}
 
 
 def test_what_was_measured_still_counts_when_its_weights_cannot_be_had_any_more(
@@ -716,8 +739,8 @@ def test_cells_that_broke_are_stored_and_the_others_of_the_job_go_on(
 ) -> None:
     in_process = sweep.local.run
 
-    def one_breaks(jobs: Iterable[tuple[int, Job]], **options: Any) -> Generator[tuple[int, Event | Broken]]:
-        for position, job in jobs:
+    def one_breaks(jobs: Iterable[tuple[int, Job] | None], **options: Any) -> Generator[tuple[int, Event | Broken]]:
+        for position, job in when_ready(jobs):
             assert job.wanted is not None
             assert len(job.wanted) == 2
             yield position, Broken("failed", "stopped by --timeout: it took longer than 1s", job.wanted[:1])

@@ -1,84 +1,94 @@
-"""Images decoded ahead: at the size that a later job needs, while an earlier one computes."""
+"""Images decoded in the background: at the size that a job waits for, and at that of a later one in the meantime."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 
-from backbench import pixels
-from backbench.errors import BackbenchError
+from backbench import planning
 from backbench.records import Job, Listing
 
 Report = Callable[[str, int, int], None]
 
-# Seconds for the image that is being decoded when all is to end.
+# Seconds for the images that are being decoded when all is to end.
 PATIENCE = 5.0
 
 
-class Ahead:
-    """Decodes one size at a time in the background, with what the processor has to spare.
+@dataclass
+class _Work:
+    """One size in the making; `awaited` once a job needs it now."""
 
-    What is decoded lies in the cache, where whoever needs it finds it; what fails is met again there.
+    thread: threading.Thread
+    result: Future[Job] = field(default_factory=Future)
+    awaited: bool = False
+    reached: tuple[str, int, int] = ("decoding", 0, 0)
+
+
+class Ahead:
+    """Decodes in threads, with what the processor has to spare, so that whoever waits can do other things meanwhile.
+
+    What is decoded lies in the cache, where whoever needs it finds it; what fails ahead of time is met again then.
     """
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
-        self._may_go = threading.Event()
-        self._may_go.set()
-        self._over = False
-        self._size: int | None = None
-        self._thread: threading.Thread | None = None
-        self._done = ("", 0, 0)
+        self._works: dict[int, _Work] = {}
+        self._changed = threading.Condition()
+        self._quiet = self._over = False
 
     def start(self, current: Job, later: Sequence[Job]) -> None:
         """Begin with the first of the later jobs whose images have another size than those of the current one."""
         job = next((job for job in later if job.image_size != current.image_size), None)
-        if job and not self._busy():
-            self._size = job.image_size
-            self._thread = threading.Thread(target=self._decode, args=(job,), daemon=True, name="decoding")
-            self._thread.start()
+        if job and all(work.result.done() for work in self._works.values()):
+            self._begin(job)
 
-    def wait(self, job: Job, progress: Report) -> None:
-        """Until the images of this job are no longer being decoded here."""
-        if self._size != job.image_size:
-            return
-        self.quiet(False)
-        while self._thread and self._busy():
-            progress(*self._done)
-            self._thread.join(0.2)
+    def decoded(self, job: Job, progress: Report) -> Generator[None, None, Job]:
+        """Return the job with its images; yields as long as they are being decoded. Raises as `with_pixels` does."""
+        work = self._works.get(job.image_size)
+        if work is None or work.result.done():  # that may have been long ago, or have failed
+            work = self._begin(job)
+        with self._changed:
+            work.awaited = True
+            self._changed.notify_all()
+        while not work.result.done():
+            progress(*work.reached)
+            yield
+        return replace(job, pixels=work.result.result().pixels)
 
     def quiet(self, wanted: bool) -> None:
-        """Whether to pause, because something is being timed."""
-        if wanted:
-            self._may_go.clear()
-        else:
-            self._may_go.set()
+        """Whether to pause with what nobody waits for, because something is being timed."""
+        with self._changed:
+            self._quiet = wanted
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Stop within seconds; what was half-decoded goes, at the latest when the cache is next looked through."""
-        self._over = True
-        self._may_go.set()
-        if self._thread:
-            self._thread.join(PATIENCE)
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        until = time.monotonic() + PATIENCE
+        for work in self._works.values():
+            work.thread.join(max(0.0, until - time.monotonic()))
 
-    def _busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+    def _begin(self, job: Job) -> _Work:
+        work = _Work(threading.Thread(target=lambda: self._decode(job, work), daemon=True, name="decoding"))
+        self._works[job.image_size] = work
+        work.thread.start()
+        return work
 
-    def _decode(self, job: Job) -> None:
-        def report(done: int, total: int) -> None:
-            self._done = (f"decoding at {job.image_size} px", done, total)
+    def _decode(self, job: Job, work: _Work) -> None:
+        def report(what: str, done: int, total: int) -> None:
+            work.reached = what, done, total
 
-        with suppress(BackbenchError, OSError):
-            pixels.decode(
-                self._listing,
-                size=job.image_size,
-                resize=job.resize,
-                cache=job.cache,
-                progress=report,
-                may_go_on=self._may_go_on,
-            )
+        def may_go_on() -> bool:
+            with self._changed:
+                self._changed.wait_for(lambda: self._over or work.awaited or not self._quiet)
+            return not self._over
 
-    def _may_go_on(self) -> bool:
-        self._may_go.wait()
-        return not self._over
+        try:
+            work.result.set_result(planning.with_pixels(job, self._listing, progress=report, may_go_on=may_go_on))
+        except BaseException as error:  # of whatever kind: it belongs to the one who waits
+            work.result.set_exception(error)

@@ -208,8 +208,8 @@ def _require_openvino(backend: str, what: str, instead: str) -> None:
         raise RequestError(f"{what} reads networks from TensorFlow, not from {backend}: {instead}")
 
 
-def with_pixels(job: Job, listing: Listing, *, progress: Progress) -> Job:
-    """The job with its images decoded at its size.
+def with_pixels(job: Job, listing: Listing, *, progress: Progress, may_go_on: Callable[[], bool] | None = None) -> Job:
+    """The job with its images decoded at its size; with `may_go_on` in the background, as `pixels.decode` does it.
 
     Raises UnavailableError when images that could be decoded before cannot be any more.
     """
@@ -219,6 +219,7 @@ def with_pixels(job: Job, listing: Listing, *, progress: Progress) -> Job:
         resize=job.resize,
         cache=job.cache,
         progress=lambda done, total: progress(f"decoding at {job.image_size} px", done, total),
+        may_go_on=may_go_on,
     )
     lost = sorted(set(failures) & set(job.dataset.rows.tolist()))
     if lost:

@@ -149,12 +149,15 @@ class _Sweep:
         self.supply = Supply(wanted.values(), cache=jobs[0].cache, mirrors=request.mirrors)
         self.ahead = Ahead(listing)
 
-    def ready(self) -> Iterator[tuple[int, Job]]:
-        """Jobs with something left to do, as soon as their weights and pixels are at hand."""
+    def ready(self) -> Iterator[tuple[int, Job] | None]:
+        """Jobs with something left to do, once their weights and pixels are at hand, and None until then."""
         for position, job in enumerate(self.jobs):
             if job.backbone and job.pretrained:
                 if self.supply.waiting_for(job.backbone):
                     self.bar.say(f"{job.label}: getting weights")
+                while self.supply.waiting_for(job.backbone):
+                    self.supply.quiet(False)
+                    yield None
                 try:
                     job = replace(job, weights=self.supply.get(job.backbone))
                 except UnavailableError as error:
@@ -174,7 +177,9 @@ class _Sweep:
                 continue
             drafts = None if self.keep == "none" else store.drafts(self.directory)
             try:
-                job = self._decoded(replace(job, wanted=missing, drafts=drafts))
+                began = time.perf_counter()
+                job = yield from self.ahead.decoded(replace(job, wanted=missing, drafts=drafts), self.bar.step)
+                self.decode_seconds[job.image_size] = time.perf_counter() - began
             except BackbenchError as error:
                 self._end(position, job, Broken("skipped", str(error)))
                 continue
@@ -201,13 +206,6 @@ class _Sweep:
             self._over(position, job)
         elif isinstance(event, Broken):
             self._end(position, job, event)
-
-    def _decoded(self, job: Job) -> Job:
-        began = time.perf_counter()
-        self.ahead.wait(job, self.bar.step)
-        job = planning.with_pixels(job, self.listing, progress=self.bar.step)
-        self.decode_seconds[job.image_size] = time.perf_counter() - began
-        return job
 
     def _wants_pixels(self, job: Job) -> bool:
         """Whether a job will surely run: its weights are at hand and some of its cells are not."""

@@ -39,6 +39,9 @@ class Broken:
 # The end of a trial that has shown what it was for.
 FITS = Broken("fits", "")
 
+# The end of whatever still runs when there is no time left.
+OUT_OF_TIME = Broken("pruned", "the budget was spent before it was done")
+
 
 @dataclass
 class Attempt:
@@ -93,6 +96,8 @@ class Attempt:
 def after(attempt: Attempt, end: Broken) -> tuple[list[Broken], Attempt | None]:
     """What to tell after a process ended before its time, and the next attempt, None where the job is over."""
     job = attempt.job
+    if end == OUT_OF_TIME:
+        return [end], None
     if attempt.trial_for:
         return _after_trial(attempt, attempt.trial_for, end)
     training = attempt.phase in TRAINING

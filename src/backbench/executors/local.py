@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from backbench.errors import BackbenchError
-from backbench.executors.attempts import FITS, Attempt, Broken, after, overrun
+from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, overrun
 from backbench.records import Event, Job
 
 # Lines of a job's log that a failed cell repeats.
@@ -32,6 +32,9 @@ OUT_OF_MEMORY = ("MemoryError", "ResourceExhausted", "RESOURCE_EXHAUSTED", "OutO
 
 # Seconds that a process has to end by itself.
 GRACE = 5.0
+
+# Seconds after which a job that was not ready is asked for again.
+PATIENCE = 0.1
 
 
 @dataclass
@@ -45,31 +48,43 @@ class _Running:
 
 
 def run(
-    jobs: Iterable[tuple[int, Job]], *, logs: Path, workers: int = 1, timeout: float | None = None
+    jobs: Iterable[tuple[int, Job] | None],
+    *,
+    logs: Path,
+    workers: int = 1,
+    timeout: float | None = None,
+    deadline: float | None = None,
 ) -> Generator[tuple[int, Event | Broken]]:
     """Run numbered jobs in order, at most `workers` at a time; the next is asked for when there is room for it.
 
+    None in place of a job says that it is not ready yet: those that run are listened to, and it is asked for again.
+
     Yields (number, event) as events arrive. The jobs' own output goes to `logs`, one file a process. `timeout` is the
     most seconds for each cell, and for what the cells of a job share. A job that runs out of memory is started again
-    with a smaller inference batch; where a single cell is at fault, the others go on in a new process.
+    with a smaller inference batch; where a single cell is at fault, the others go on in a new process. At `deadline`, a
+    moment of `time.monotonic`, what runs is stopped and pruned, and no job is asked for any more.
     """
     waiting = iter(jobs)
     running: dict[Connection, _Running] = {}
     again: deque[tuple[int, Attempt]] = deque()
+    last = math.inf if deadline is None else deadline
     try:
         while True:
-            while again or len(running) < workers:
+            unready = False
+            while (again or len(running) < workers) and time.monotonic() < last:
                 if again:
                     position, attempt = again.popleft()
-                elif (ready := next(waiting, None)) is not None:
+                elif ready := next(waiting, ()):
                     position, attempt = ready[0], Attempt(ready[1])
                 else:
+                    unready = ready is None
                     break
                 receiving, process, log = _start(position, attempt, logs)
                 running[receiving] = _Running(position, attempt, process, log)
-            if not running:
+            if not (running or again or unready):
                 return
-            patience = max(0.0, min(_left(one, timeout) for one in running.values()))
+            patience = min([last - time.monotonic(), *(_left(one, timeout) for one in running.values())])
+            patience = max(0.0, min(patience, PATIENCE) if unready else patience)
             ends: dict[Connection, Broken] = {}
             for place in cast("list[Connection]", wait(list(running), None if patience == math.inf else patience)):
                 while place not in ends and place.poll():  # to the end: what is late may have been done in time
@@ -77,17 +92,23 @@ def run(
                     yield from ((running[place].position, event) for event in told)
                     if end:
                         ends[place] = end
+            over = time.monotonic() >= last
             for place, one in running.items():
-                if timeout is not None and place not in ends and _left(one, timeout) <= 0:
+                if over:
+                    ends.setdefault(place, OUT_OF_TIME)
+                elif timeout is not None and place not in ends and _left(one, timeout) <= 0:
                     ends[place] = overrun(one.attempt, timeout)
+            _stop([running[place].process for place in ends])
             for place, end in ends.items():
                 one = running.pop(place)
-                _stop([one.process])
                 place.close()
                 broken, following = ([], None) if one.attempt.over else after(one.attempt, end)
                 yield from ((one.position, each) for each in broken)
                 if following:
                     again.append((one.position, following))
+            if over:
+                yield from ((position, OUT_OF_TIME) for position, _ in again)
+                return
     finally:
         _stop([one.process for one in running.values()])
 
