@@ -110,6 +110,15 @@ def told_by(job: Scripted, logs: Path, timeout: float | None = None) -> list[Eve
     return [event for _, event in events if not isinstance(event, Progress)]
 
 
+class Clock:
+    """Time that passes when it is told to."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 PARENT: dict[str, int] = {}  # empty in the children: they import this module anew
 
 
@@ -376,15 +385,6 @@ def test_what_runs_is_heard_while_the_next_job_is_made_ready(tmp_path: Path) -> 
     assert heard.count("Finished") == 2
 
 
-class Clock:
-    """Time that passes when it is told to."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 def test_at_the_deadline_what_runs_is_stopped_and_nothing_more_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,6 +449,31 @@ def test_jobs_that_still_run_are_ended_with_the_generator(tmp_path: Path) -> Non
     running.close()
     assert time.monotonic() - began < 5
     assert _children() == set()
+
+
+def test_processes_that_do_not_end_have_one_time_of_grace_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(local, "time", clock)
+
+    class Stubborn:
+        alive = True
+
+        def terminate(self) -> None: ...
+
+        def is_alive(self) -> bool:
+            return self.alive
+
+        def kill(self) -> None:
+            self.alive = False
+
+        def join(self, timeout: float | None = None) -> None:
+            assert timeout is not None or not self.alive
+            clock.now += (timeout or 0.0) if self.alive else 0.0
+
+    several = [Stubborn() for _ in range(4)]
+    local._stop(several)
+    assert clock.now == 1000.0 + local.GRACE
+    assert not any(process.alive for process in several)
 
 
 def test_no_jobs_are_no_events(tmp_path: Path) -> None:

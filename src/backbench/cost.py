@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from backbench import lifeline
 from backbench.backbones import graph, parse_backbones, scratch
 from backbench.backbones.flops import flops
 from backbench.clock import Clock
@@ -107,14 +108,8 @@ def peak_memory(
     The weights are random: they take the same room. Raises RuntimeError when that process fails.
     """
     asked = json.dumps({"backbone": backbone, "image_size": image_size, "classes": classes, "precision": precision})
-    done = subprocess.run(  # noqa: S603  our own interpreter and module
-        [sys.executable, "-P", "-m", "backbench.cost", asked],  # -P: nothing of the folder where the user is
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, "KERAS_BACKEND": backend},
-        check=False,
-    )
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    done = lifeline.run("backbench.cost", [asked], timeout=timeout, environment=environment)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"measuring memory ended with code {done.returncode}: {last}")

