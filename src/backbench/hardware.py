@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 
@@ -24,6 +25,11 @@ def cpu() -> str:
 def cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def core_numbers() -> list[int]:
+    """The cores that this process may use, by the system's numbers."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores()))
 
 
 def has_bfloat16() -> bool:
@@ -66,6 +72,19 @@ def _left_of_container(group: Path) -> float:
         return math.inf
 
 
+def gpus() -> list[str]:
+    """The GPUs that this process may use, by names that CUDA knows: those of $CUDA_VISIBLE_DEVICES, else all.
+
+    As CUDA reads it, the list ends at the first entry that is no device.
+    """
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        names = [name.strip() for name in chosen.split(",")]
+        return list(takewhile(lambda name: bool(name) and not name.startswith("-"), names))
+    tool = shutil.which("nvidia-smi")
+    return _lines([tool, "--query-gpu=uuid", "--format=csv,noheader"], timeout=20) if tool else []
+
+
 def gpu() -> str | None:
     """Name of the first GPU, where a driver answers."""
     return _asked_of_driver("name")
@@ -86,15 +105,23 @@ def used_by(backend: str) -> str | None:
 
 
 def _asked_of_driver(what: str) -> str | None:
+    """Of the first GPU that this process may use."""
     tool = shutil.which("nvidia-smi")
-    return _first_line([tool, f"--query-gpu={what}", "--format=csv,noheader"], timeout=20) if tool else None
+    if not tool:
+        return None
+    chosen = gpus()[:1] if os.environ.get("CUDA_VISIBLE_DEVICES") else []
+    which = ["-i", chosen[0]] if chosen else []
+    return _first_line([tool, *which, f"--query-gpu={what}", "--format=csv,noheader"], timeout=20)
 
 
 def _first_line(command: list[str], *, timeout: float, env: dict[str, str] | None = None) -> str | None:
-    """Of what a command prints, if it ends well."""
+    return next(iter(_lines(command, timeout=timeout, env=env)), None)
+
+
+def _lines(command: list[str], *, timeout: float, env: dict[str, str] | None = None) -> list[str]:
+    """What a command prints, if it ends well."""
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, env=env)  # noqa: S603  fixed
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    lines = found.stdout.strip().splitlines()
-    return lines[0].strip() if found.returncode == 0 and lines else None
+        return []
+    return [line.strip() for line in found.stdout.strip().splitlines()] if found.returncode == 0 else []

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from backbench.errors import BackbenchError
 from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, overrun
+from backbench.executors.shares import Share, of_this_machine, take
 from backbench.records import Event, Job
 
 # Lines of a job's log that a failed cell repeats.
@@ -45,17 +46,20 @@ class _Running:
     attempt: Attempt
     process: Any
     log: Path
+    share: Share
 
 
 def run(
     jobs: Iterable[tuple[int, Job] | None],
     *,
     logs: Path,
-    workers: int = 1,
+    workers: int | None = None,
     timeout: float | None = None,
     deadline: float | None = None,
 ) -> Generator[tuple[int, Event | Broken]]:
     """Run numbered jobs in order, at most `workers` at a time; the next is asked for when there is room for it.
+
+    By default there is one worker, and on a machine with several GPUs one for each of them (`shares`).
 
     None in place of a job says that it is not ready yet: those that run are listened to, and it is asked for again.
 
@@ -67,11 +71,12 @@ def run(
     waiting = iter(jobs)
     running: dict[Connection, _Running] = {}
     again: deque[tuple[int, Attempt]] = deque()
+    free = of_this_machine(workers)
     last = math.inf if deadline is None else deadline
     try:
         while True:
             unready = False
-            while (again or len(running) < workers) and time.monotonic() < last:
+            while free and time.monotonic() < last:
                 if again:
                     position, attempt = again.popleft()
                 elif ready := next(waiting, ()):
@@ -79,8 +84,9 @@ def run(
                 else:
                     unready = ready is None
                     break
-                receiving, process, log = _start(position, attempt, logs)
-                running[receiving] = _Running(position, attempt, process, log)
+                share = free.pop(0)
+                receiving, process, log = _start(position, attempt, logs, share)
+                running[receiving] = _Running(position, attempt, process, log, share)
             if not (running or again or unready):
                 return
             patience = min([last - time.monotonic(), *(_left(one, timeout) for one in running.values())])
@@ -102,6 +108,7 @@ def run(
             for place, end in ends.items():
                 one = running.pop(place)
                 place.close()
+                free.append(one.share)
                 broken, following = ([], None) if one.attempt.over else after(one.attempt, end)
                 yield from ((one.position, each) for each in broken)
                 if following:
@@ -113,12 +120,12 @@ def run(
         _stop([one.process for one in running.values()])
 
 
-def _start(position: int, attempt: Attempt, logs: Path) -> tuple[Connection, Any, Path]:
+def _start(position: int, attempt: Attempt, logs: Path, share: Share) -> tuple[Connection, Any, Path]:
     context = multiprocessing.get_context("spawn")
     again = f".{attempt.number}" if attempt.number > 1 else ""
     log = logs / f"{position:03d}-{_plain(attempt.job.label)}{again}.log"
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_in_child, args=(attempt.job, sending, str(log)), daemon=False)
+    process = context.Process(target=_in_child, args=(attempt.job, sending, str(log), share), daemon=False)
     with _without_main():
         process.start()
     sending.close()
@@ -175,7 +182,7 @@ def _without_main() -> Iterator[None]:
         main.__dict__.update(kept)
 
 
-def _in_child(job: Job, sending: Connection, log: str) -> None:
+def _in_child(job: Job, sending: Connection, log: str, share: Share) -> None:
     """The job's process: its output goes to the log, its events to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -186,6 +193,7 @@ def _in_child(job: Job, sending: Connection, log: str) -> None:
         with Path(log).open("w", encoding="utf-8") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
+        take(share)
         os.environ["KERAS_BACKEND"] = job.backend
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         # A GPU is shared with the process that measures memory, and with other workers.
