@@ -14,7 +14,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),gpu,bench)
 
 , := ,
 
-.PHONY: bench install dev test test-slow check format benchmark soak reference lock clean
+.PHONY: bench install dev test test-slow test-cluster check format benchmark soak reference lock clean
 
 bench: install
 	@$(BIN)/backbench sweep --dataset "$(DATASET)" --backbones "$(BACKBONES)" --freeze "$(FREEZE)" $(SWEEP_OPTIONS)
@@ -46,10 +46,18 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip
 	@touch $(VENV)/.bench  # which is a part of it; a GPU build is not
 
 test: dev
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not cluster"
 
 test-slow: dev
 	$(BIN)/pytest -m slow
+
+# Ray, which nothing else needs, on top of the development tools.
+test-cluster: $(VENV)/.cluster
+	$(BIN)/pytest -m cluster
+
+$(VENV)/.cluster: requirements/cluster.txt $(VENV)/.dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/cluster.txt
+	@touch $@
 
 check: dev
 	$(BIN)/ruff format --check .
@@ -94,6 +102,7 @@ lock:
 	$(COMPILE) --upgrade --extra mirrors --extra openvino --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --upgrade --constraint requirements/dev.txt --extra mirrors --extra openvino --output-file requirements/bench.txt
 	$(COMPILE) --upgrade --constraint requirements/dev.txt --extra mirrors --extra openvino --extra gpu --output-file requirements/gpu.txt
+	echo 'ray>=2.47' | $(subst pyproject.toml,-,$(COMPILE)) --upgrade --constraint requirements/dev.txt --output-file requirements/cluster.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -9,7 +9,7 @@ import pytest
 
 from backbench import planning
 from backbench.cells import plan
-from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, overrun
+from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, after_loss, overrun
 from backbench.records import Cell, Finished, Job, Progress, Request, Started, Summary
 
 NO_ROOM = Broken("failed", "MemoryError: no room", memory=True)
@@ -203,7 +203,7 @@ def test_what_runs_when_time_is_over_is_not_tried_again_and_blames_no_cell(job: 
 def test_the_time_of_a_cell_begins_with_it(job: Job) -> None:
     assert job.wanted
     attempt = Attempt(job, since=0.0)
-    assert list(attempt.hear(Started(job.wanted[0]))) == []
+    assert list(attempt.hear(Started(job.wanted[0]))) == [Started(job.wanted[0])]
     assert attempt.since > 0.0
     assert overrun(attempt, 1800.0).reason == "stopped by --timeout: it took longer than 30m"
     list(attempt.hear(Finished(Cell(job.wanted[0], "ok", "", {}, {}))))
@@ -226,4 +226,38 @@ def test_a_summary_is_the_last_word(job: Job) -> None:
     attempt = Attempt(job)
     summary = Summary("MobileNetV2", {}, {})
     assert list(attempt.hear(summary)) == [summary]
+    assert attempt.over
+
+
+def test_a_lost_node_is_not_the_jobs_fault_until_it_happens_again_and_again(job: Job) -> None:
+    assert job.wanted
+    attempt = in_work(job, job.wanted[0], "probe")
+    gone = Broken("failed", "the node that it ran on died")
+    for losses in (1, 2):
+        told, following = after_loss(attempt, gone)
+        assert told == []
+        assert following is not None
+        assert (following.losses, following.job) == (losses, job)
+        attempt = following
+        list(attempt.hear(Started(job.wanted[0])))
+    told, following = after_loss(attempt, gone)
+    reason = "given up after 3 attempts: the node that it ran on died"
+    assert told == [Broken("failed", reason, cells=(job.wanted[0],))]
+    assert following is not None
+    assert (following.losses, following.job.wanted) == (0, job.wanted[1:])
+
+
+def test_a_finished_cell_begins_the_count_of_losses_anew(job: Job) -> None:
+    assert job.wanted
+    attempt = Attempt(job, losses=2)
+    list(attempt.hear(Finished(Cell(job.wanted[0], "ok", "", {}, {}))))
+    assert (attempt.losses, attempt.job.wanted) == (0, job.wanted[1:])
+
+
+def test_cells_that_broke_where_the_job_goes_on_are_not_owed_any_more(job: Job) -> None:
+    assert job.wanted
+    attempt = Attempt(job, losses=1)
+    attempt.settle(Broken("failed", "killed", cells=job.wanted[:1]))
+    assert (attempt.job.wanted, attempt.losses, attempt.over) == (job.wanted[1:], 0, False)
+    attempt.settle(Broken("failed", "killed"))
     assert attempt.over

@@ -37,7 +37,7 @@ def here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sweep.local, "run", forbidden)
+    monkeypatch.setattr(sweep.executors.local, "run", forbidden)
     return folder
 
 

@@ -73,7 +73,7 @@ def _here(shared_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(models.parent))
         patch.setenv("BACKBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(sweep.local, "run", in_process)
+        patch.setattr(sweep.executors.local, "run", in_process)
         patch.setattr(cost, "speed", lambda *_, **__: cost.Speed(1.0, 100.0))
         patch.setattr(cost, "peak_memory", lambda *_, **__: 250.0)
         yield

@@ -187,7 +187,7 @@ def files(folder: Path) -> dict[Path, int]:
 def test_the_command_prints_and_starts_and_writes_nothing(
     measured: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep.local, "run", None)
+    monkeypatch.setattr(sweep.executors.local, "run", None)
     before = files(here)
     words = ("--engine", "keras", "--precision", "float32", "--out", str(measured), "--plan")
     found = invoke("sweep", "--backbones", "MobileNetV2,scratch", *words)

@@ -102,7 +102,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             running.run(job, said.append)
             yield from ((position, event) for event in said)
 
-    monkeypatch.setattr(sweep.local, "run", in_process)
+    monkeypatch.setattr(sweep.executors.local, "run", in_process)
     return labels
 
 
@@ -268,13 +268,13 @@ def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_pag
     before = store.read_run(copy.out)
     assert before["planned"] == [place, scratch]
     more = replace(copy.request, freeze="all,all-1", seeds=2)
-    in_process = sweep.local.run
+    in_process = sweep.executors.local.run
 
     def interrupted(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | Broken]]:
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(sweep.local, "run", interrupted)
+    monkeypatch.setattr(sweep.executors.local, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep.run(more)
     record = store.read_run(copy.out)
@@ -287,7 +287,7 @@ def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_pag
     assert len(record["command"].splitlines()) == 2, "the command that goes on is on the page"
     assert (record["finished"], record["jobs"]) == (before["finished"], before["jobs"])
     assert "4 of 6 cells were not measured" in report.build(copy.out).read_text()
-    monkeypatch.setattr(sweep.local, "run", in_process)
+    monkeypatch.setattr(sweep.executors.local, "run", in_process)
     assert sweep.run(more).counts == {"ok": 6}
     assert "has not come to its end" not in (copy.out / "leaderboard.html").read_text()
 
@@ -299,14 +299,14 @@ def test_images_that_became_private_are_gone_even_where_the_sweep_is_cut_off(
         raise KeyboardInterrupt
         yield
 
-    in_process = sweep.local.run
-    monkeypatch.setattr(sweep.local, "run", interrupted)
+    in_process = sweep.executors.local.run
+    monkeypatch.setattr(sweep.executors.local, "run", interrupted)
     private = replace(copy.request, images=False)
     with pytest.raises(KeyboardInterrupt):
         sweep.run(private)
     assert not (copy.out / "leaderboard.html").exists()
     assert not (copy.out / "thumbnails").exists()
-    monkeypatch.setattr(sweep.local, "run", in_process)
+    monkeypatch.setattr(sweep.executors.local, "run", in_process)
     sweep.run(replace(private, images=None))
     assert "data:image" not in (copy.out / "leaderboard.html").read_text()
 
@@ -388,7 +388,7 @@ def test_what_a_job_has_to_say_is_printed(
             yield position, Note("this takes up to 90 min")
             yield position, Broken("failed", "and then it broke")
 
-    monkeypatch.setattr(sweep.local, "run", telling)
+    monkeypatch.setattr(sweep.executors.local, "run", telling)
     sweep.run(replace(copy.request, backbones=MOBILE, freeze="none"))
     printed = capsys.readouterr().out
     assert printed.index("this takes up to 90 min") < printed.index("and then it broke")
@@ -452,7 +452,7 @@ def test_a_cell_is_not_lost_when_its_weights_cannot_be_made_again(
 
     expected = copy.row("scratch")
     store.keep_models(copy.out, ())
-    monkeypatch.setattr(sweep.local, "run", broken)
+    monkeypatch.setattr(sweep.executors.local, "run", broken)
     assert sweep.run(replace(copy.request, backbones="scratch", keep_models="all")).counts == {"ok": 1}
     assert copy.row("scratch") == expected
     assert "killed by SIGKILL; what was measured earlier stays" in capsys.readouterr().out
@@ -523,14 +523,14 @@ def test_scores_of_another_protocol_are_not_mixed_in(copy: Swept, ran: list[str]
 def test_a_failed_job_is_a_row_with_its_reason_and_is_tried_again(
     copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_process = sweep.local.run
+    in_process = sweep.executors.local.run
 
     def broken(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | Broken]]:
         for position, _job in when_ready(jobs):
             yield position, Broken("failed", "the job was killed by SIGKILL")
 
     cell_file(copy, "scratch").unlink()
-    monkeypatch.setattr(sweep.local, "run", broken)
+    monkeypatch.setattr(sweep.executors.local, "run", broken)
     outcome = sweep.run(copy.request)
     assert outcome.counts == {"ok": 1, "failed": 1}
     assert not outcome.complete
@@ -538,7 +538,7 @@ def test_a_failed_job_is_a_row_with_its_reason_and_is_tried_again(
     assert (row["status"], row["reason"]) == ("failed", "the job was killed by SIGKILL")
     assert pd.isna(row["test_acc"])
     assert "killed by SIGKILL" in (copy.out / "leaderboard.html").read_text()
-    monkeypatch.setattr(sweep.local, "run", in_process)
+    monkeypatch.setattr(sweep.executors.local, "run", in_process)
     assert sweep.run(copy.request).counts == {"ok": 2}
     assert copy.row("scratch")["status"] == "ok"
 
@@ -546,7 +546,7 @@ def test_a_failed_job_is_a_row_with_its_reason_and_is_tried_again(
 def test_an_interrupted_sweep_keeps_what_was_finished_and_goes_on_from_there(
     swept: Swept, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_process = sweep.local.run
+    in_process = sweep.executors.local.run
 
     def interrupted(jobs: Iterable[tuple[int, Job] | None], **options: Any) -> Generator[tuple[int, Event | Broken]]:
         for position, event in in_process(jobs, **options):
@@ -554,13 +554,13 @@ def test_an_interrupted_sweep_keeps_what_was_finished_and_goes_on_from_there(
             if isinstance(event, Finished):
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep.local, "run", interrupted)
+    monkeypatch.setattr(sweep.executors.local, "run", interrupted)
     request = replace(swept.request, out=tmp_path / "digits")
     with pytest.raises(KeyboardInterrupt):
         sweep.run(request)
     assert store.read_table(tmp_path / "digits")["status"].tolist() == ["ok"]
     assert store.read_run(tmp_path / "digits")["dataset"]["name"] == "digits"
-    monkeypatch.setattr(sweep.local, "run", in_process)
+    monkeypatch.setattr(sweep.executors.local, "run", in_process)
     again = sweep.run(request)
     assert (again.already, again.counts) == (1, {"ok": 2})
     assert ran == [f"{MOBILE} (random weights)", "scratch"]
@@ -587,7 +587,7 @@ def photos(root: Path, grocery: Path | None = None) -> Path:
 def test_the_next_size_is_decoded_while_a_job_computes(
     cache: Path, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_process = sweep.local.run
+    in_process = sweep.executors.local.run
 
     def sides() -> set[int]:
         return {np.load(path, mmap_mode="r").shape[1] for path in (cache / "pixels").glob("[!.]*.npy")}
@@ -600,7 +600,7 @@ def test_the_next_size_is_decoded_while_a_job_computes(
             assert 128 in sides()
             yield position, event
 
-    monkeypatch.setattr(sweep.local, "run", watched)
+    monkeypatch.setattr(sweep.executors.local, "run", watched)
     assert 128 not in sides()
     request = Request(
         dataset=str(photos(tmp_path / "colours")), backbones=f"{MOBILE},scratch", weights="none", freeze="all",
@@ -652,7 +652,7 @@ def test_who_runs_jobs_is_not_held_up_while_the_weights_of_the_next_come(
         yield from ()
 
     monkeypatch.setattr(supply, "find_weights", slow)
-    monkeypatch.setattr(sweep.local, "run", asking)
+    monkeypatch.setattr(sweep.executors.local, "run", asking)
     assert sweep.run(replace(copy.request, backbones=MOBILE, weights="imagenet")).counts == {"skipped": 1}
 
 
@@ -737,7 +737,7 @@ def test_pretrained_features_beat_random_ones_by_far_on_photos(
 def test_cells_that_broke_are_stored_and_the_others_of_the_job_go_on(
     copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_process = sweep.local.run
+    in_process = sweep.executors.local.run
 
     def one_breaks(jobs: Iterable[tuple[int, Job] | None], **options: Any) -> Generator[tuple[int, Event | Broken]]:
         for position, job in when_ready(jobs):
@@ -746,7 +746,7 @@ def test_cells_that_broke_are_stored_and_the_others_of_the_job_go_on(
             yield position, Broken("failed", "stopped by --timeout: it took longer than 1s", job.wanted[:1])
             yield from in_process([(position, replace(job, wanted=job.wanted[1:]))], **options)
 
-    monkeypatch.setattr(sweep.local, "run", one_breaks)
+    monkeypatch.setattr(sweep.executors.local, "run", one_breaks)
     outcome = sweep.run(replace(copy.request, backbones="scratch", seeds=3))
     assert outcome.counts == {"ok": 2, "failed": 1}
     rows = copy.table.set_index("seed").loc[lambda table: table["backbone"] == "scratch"]

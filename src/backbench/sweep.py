@@ -17,14 +17,24 @@ from typing import Any
 
 import pandas as pd
 
-from backbench import datasets, doctor, planning, preconditions, provenance, report, store, thumbnails
+from backbench import (
+    datasets,
+    doctor,
+    executors,
+    forecast,
+    planning,
+    preconditions,
+    provenance,
+    report,
+    store,
+    thumbnails,
+)
 from backbench.ahead import Ahead
 from backbench.analysis.winners import trained, worth_keeping
 from backbench.cache import cache_root, forget_leftovers
 from backbench.cache_limit import evict, letting_go, limit_bytes
 from backbench.cells import Plan, but_weights, empty_row, plan
 from backbench.errors import BackbenchError, UnavailableError
-from backbench.executors import local
 from backbench.executors.attempts import Broken
 from backbench.progress import Bar, in_a_line
 from backbench.records import (
@@ -61,6 +71,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     Raises RequestError before anything is written when the request or the data cannot be used.
     """
     planning.check(request)
+    run_jobs = executors.chosen(request)
     directory = results_directory(request)
     cache = cache_root()
     earlier = {} if request.fresh or not (directory / "run.json").exists() else store.read_run(directory)
@@ -92,13 +103,13 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
             thumbnails.keep(directory, {})
             (directory / report.PAGE).unlink(missing_ok=True)
         store.forget_drafts(directory)
+        if request.executor == "ray":
+            jobs = forecast.longest_first(jobs, *forecast.known(directory, jobs[0]))
         sweep = _Sweep(
             jobs, listing, directory=directory, request=request, keep=resolved["keep_models"], outcome=outcome, bar=bar
         )
         try:
-            jobs_run = local.run(
-                sweep.ready(), logs=directory / "logs", workers=request.workers, timeout=planning.timeout_of(request)
-            )
+            jobs_run = run_jobs(sweep.ready(), logs=directory / "logs", timeout=planning.timeout_of(request))
             with closing(sweep.ahead), closing(jobs_run) as events:
                 for position, event in events:
                     sweep.take(position, event)

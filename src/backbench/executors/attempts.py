@@ -20,6 +20,9 @@ TRAINING = ("fine-tuning", "training")
 # A job that ran out of memory is started again with half of its inference batch, then with a quarter.
 HALVINGS = 2
 
+# So often a job may lose the machine or the worker that it runs on before that is taken for its own fault.
+LOSSES = 3
+
 
 @dataclass(frozen=True)
 class Broken:
@@ -49,12 +52,13 @@ class Attempt:
 
     `trial_for` is the attempt whose training step did not fit into memory, and `why` how that showed; `job` is then
     only a trial of a smaller batch, which ends as soon as that is seen to fit. `killed` is the cell whose training was
-    killed before, by nobody knows whom.
+    killed before, by nobody knows whom. `losses` counts the nodes and workers that it lost since its last cell.
     """
 
     job: Job
     number: int = 1
     halved: int = 0
+    losses: int = 0
     trial_for: Attempt | None = None
     why: str = ""
     killed: str | None = None
@@ -71,13 +75,19 @@ class Attempt:
             self.phase = event.phase
         elif isinstance(event, Finished):
             self.cell, self.since = None, time.monotonic()
-            self.job = _without(self.job, event.cell.cell_id)
+            self.job, self.losses = _without(self.job, event.cell.cell_id), 0
             if self.halved:
                 event = replace(event, cell=replace(event.cell, reason=self._with_less_memory(event.cell.reason)))
         elif isinstance(event, Summary):
             self.over = True
-        if not self.trial_for and not isinstance(event, Started):
+        if not self.trial_for:
             yield event
+
+    def settle(self, broken: Broken) -> None:
+        """Take note of cells that ended before their time where the job runs, which goes on there with the others."""
+        self.over = not broken.cells
+        for cell in broken.cells:
+            self.job, self.losses = _without(self.job, cell), 0
 
     def fits(self, event: Event) -> bool:
         """Whether a batch that was only tried has turned out to fit: an epoch is over, or even the cell."""
@@ -116,6 +126,15 @@ def after(attempt: Attempt, end: Broken) -> tuple[list[Broken], Attempt | None]:
     return _without_one(attempt, end)
 
 
+def after_loss(attempt: Attempt, end: Broken) -> tuple[list[Broken], Attempt | None]:
+    """The same after a node or a worker was lost, which is no fault of the job, unless it happens again and again."""
+    if end.memory:
+        return after(attempt, end)
+    if attempt.losses + 1 < LOSSES:
+        return [], attempt.next(attempt.job, losses=attempt.losses + 1)
+    return after(attempt, replace(end, reason=f"given up after {LOSSES} attempts: {end.reason}"))
+
+
 def _after_trial(trial: Attempt, stopped: Attempt, end: Broken) -> tuple[list[Broken], Attempt | None]:
     job, batch = stopped.job, trial.job.batch_size
     if end != FITS and end.memory and batch > 1:
@@ -148,14 +167,15 @@ def overrun(attempt: Attempt, timeout: float) -> Broken:
 def _with_batch(job: Job, batch_size: int) -> Job:
     """The same cells with another batch, by which they have other ids."""
     other = replace(job, batch_size=batch_size)
-    wanted = set(_owed(job))
+    wanted = set(owed(job))
     pairs = zip(plan(job), plan(other), strict=True)
     return replace(other, wanted=tuple(theirs.cell_id for ours, theirs in pairs if ours.cell_id in wanted), drafts=None)
 
 
 def _without(job: Job, cell: str | None) -> Job:
-    return replace(job, wanted=tuple(other for other in _owed(job) if other != cell))
+    return replace(job, wanted=tuple(other for other in owed(job) if other != cell))
 
 
-def _owed(job: Job) -> tuple[str, ...]:
+def owed(job: Job) -> tuple[str, ...]:
+    """Ids of the cells that a job still has to measure, in its order."""
     return tuple(cell.cell_id for cell in plan(job)) if job.wanted is None else job.wanted
