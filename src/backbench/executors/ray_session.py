@@ -18,7 +18,7 @@ from backbench.executors.demand import Node
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_worker_niceness": "0",  # else jobs would yield to everything else on the machine, as they do not locally
 }
 
 
