@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from backbench import cli, pixels, store, sweep, thumbnails
+from backbench import cli, one_line, pixels, store, sweep, thumbnails
 from backbench.records import PROTOCOL_VERSION, Cell, Finished, Job
 
 FRAMEWORKS = ("keras", "tensorflow", "jax", "torch", "openvino")
@@ -540,7 +540,7 @@ def test_a_full_disk_is_one_line_for_a_report_too(results: Path, monkeypatch: py
     monkeypatch.setattr(store, "write_table", full)
     found = CliRunner().invoke(cli.main, ["report", str(results)])
     assert found.exit_code == 2
-    assert found.stderr == f"backbench: cannot write {results / 'table.csv'} (No space left on device)\n"
+    assert found.stderr == f"backbench: cannot write to {results / 'table.csv'} (No space left on device)\n"
 
 
 def test_a_timeout_that_is_no_duration_is_refused(here: Path) -> None:
@@ -550,3 +550,35 @@ def test_a_timeout_that_is_no_duration_is_refused(here: Path) -> None:
 def test_a_limit_of_the_cache_that_is_no_size_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKBENCH_CACHE_LIMIT", "plenty")
     assert refused() == "BACKBENCH_CACHE_LIMIT=plenty is no size: a number of GB, such as 50"
+
+
+@pytest.mark.parametrize(
+    ("name", "closed", "said"),
+    [
+        ("there", "there", "read"),
+        ("there", "", "write to"),
+        ("missing", "", "write to"),
+        ("missing", "folder", "open"),
+    ],
+)
+def test_a_missing_permission_says_what_it_was_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    closed: str,
+    said: str,
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "there").touch()
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path).name != closed)  # root may do anything
+
+    @one_line.plainly
+    def command() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / name))
+
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"backbench: cannot {said} {folder / name} (Permission denied)\n"

@@ -51,10 +51,21 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
-            click.echo(f"backbench: cannot write {error.filename or 'to the disk'} ({error.strerror})", err=True)
+            what = printable(str(error.filename or "the disk"))
+            click.echo(f"backbench: cannot {_attempted(error)} {what} ({error.strerror})", err=True)
             sys.exit(BAD_REQUEST)
 
     return wrapped
+
+
+def _attempted(error: OSError) -> str:
+    """What failed, as far as an error and its file tell: both reading and writing may lack the permission."""
+    if error.errno not in (errno.EACCES, errno.EPERM) or not error.filename:
+        return "write to"
+    path = Path(os.fsdecode(error.filename))
+    if os.path.exists(path):  # and not Path.exists, which raises where a folder above is closed  # noqa: PTH110
+        return "write to" if os.access(path, os.R_OK) else "read"
+    return "write to" if os.access(path.parent, os.X_OK) else "open"
 
 
 @contextmanager
