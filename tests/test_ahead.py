@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backbench import ahead as ahead_of_time
 from backbench import pixels, planning
 from backbench.ahead import Ahead
 from backbench.errors import RequestError
@@ -133,6 +134,7 @@ def test_what_cannot_be_decoded_ahead_of_time_is_tried_again_when_it_is_needed(
     planned: tuple[Listing, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listing, job = planned
+    monkeypatch.setattr(ahead_of_time, "MARGIN", -1_000_000)
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     ahead = Ahead(listing)
     ahead.start(job, [replace(job, image_size=48)])
@@ -140,4 +142,16 @@ def test_what_cannot_be_decoded_ahead_of_time_is_tried_again_when_it_is_needed(
     with pytest.raises(RequestError, match="no disk space for 120 images at 48 px"):
         finish(ahead.decoded(replace(job, image_size=48), silent))
     monkeypatch.undo()
+    assert finish(ahead.decoded(replace(job, image_size=48), silent)).images().shape[1] == 48
+
+
+@pytest.mark.parametrize(("free", "begun"), [(2_000_000_000 + 120 * 48 * 48 * 3, True), (2_000_000_000, False)])
+def test_what_nobody_needs_yet_leaves_room_on_the_disk(
+    planned: tuple[Listing, Job], monkeypatch: pytest.MonkeyPatch, free: int, begun: bool
+) -> None:
+    listing, job = planned
+    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free})())
+    ahead = Ahead(listing)
+    ahead.start(job, [replace(job, image_size=48)])
+    assert (48 in ahead._works) == begun
     assert finish(ahead.decoded(replace(job, image_size=48), silent)).images().shape[1] == 48

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backbench.cache_limit import evict, hold, letting_go, limit_bytes
+from backbench.cache_limit import evict, hold, let_go, letting_go, limit_bytes
 from backbench.errors import RequestError
 
 
@@ -75,6 +75,15 @@ def test_what_is_held_stays_whatever_the_limit_until_it_is_let_go(tmp_path: Path
         hold(held)
         assert evict(tmp_path, 0) == [tmp_path / "pixels/b"]
     assert evict(tmp_path, 0) == [tmp_path / "pixels/a"]
+
+
+def test_one_file_can_be_let_go_before_the_others(tmp_path: Path) -> None:
+    first, second = entry(tmp_path, "pixels/a", used=100), entry(tmp_path, "pixels/b", used=200)
+    with letting_go():
+        for path in (first, first, second):
+            hold(path)
+        let_go(first)
+        assert evict(tmp_path, 0) == [tmp_path / "pixels/a"]
 
 
 def test_what_another_process_reads_stays_until_it_has_ended_however_that_was(tmp_path: Path) -> None:

@@ -610,6 +610,21 @@ def test_the_next_size_is_decoded_while_a_job_computes(
     assert store.read_table(tmp_path / "out")["image_size"].tolist() == [224, 128]
 
 
+def test_a_size_that_no_job_needs_any_more_is_kept_to_the_limit_too(
+    cache: Path, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "cache"
+    monkeypatch.setenv("BACKBENCH_CACHE", str(mine))
+    monkeypatch.setenv("BACKBENCH_CACHE_LIMIT", "0")
+    request = Request(
+        dataset=str(photos(tmp_path / "colours")), backbones=f"{MOBILE},scratch", weights="none", freeze="all",
+        epochs=1, mirrors=False, out=tmp_path / "out",
+    )  # fmt: skip
+    assert sweep.run(request).counts == {"ok": 2}
+    left = [np.load(path, mmap_mode="r").shape[1] for path in (mine / "pixels").glob("[!.]*.npy")]
+    assert left == [224], "the page shows images of the first size"
+
+
 def test_weights_that_cannot_be_had_are_a_skipped_cell_and_exit_code_3(
     copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

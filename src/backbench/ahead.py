@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -15,6 +16,9 @@ Report = Callable[[str, int, int], None]
 
 # Seconds for the images that are being decoded when all is to end.
 PATIENCE = 5.0
+
+# Bytes of the disk that stay for what runs: nobody needs yet what is decoded ahead of time.
+MARGIN = 2_000_000_000
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Ahead:
     def start(self, current: Job, later: Sequence[Job]) -> None:
         """Begin with the first of the later jobs whose images have another size than those of the current one."""
         job = next((job for job in later if job.image_size != current.image_size), None)
-        if job and all(work.result.done() for work in self._works.values()):
+        if job and all(work.result.done() for work in self._works.values()) and self._room(job):
             self._begin(job)
 
     def decoded(self, job: Job, progress: Report) -> Generator[None, None, Job]:
@@ -72,6 +76,10 @@ class Ahead:
         until = time.monotonic() + PATIENCE
         for work in self._works.values():
             work.thread.join(max(0.0, until - time.monotonic()))
+
+    def _room(self, job: Job) -> bool:
+        needed = len(self._listing.ids) * job.image_size**2 * 3
+        return shutil.disk_usage(job.cache).free >= needed + MARGIN
 
     def _begin(self, job: Job) -> _Work:
         work = _Work(threading.Thread(target=lambda: self._decode(job, work), daemon=True, name="decoding"))

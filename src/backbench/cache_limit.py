@@ -49,6 +49,13 @@ def hold(path: Path) -> None:
         os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
+def let_go(path: Path) -> None:
+    """Hold one file no more."""
+    for stream in [stream for stream in _held if Path(stream.name) == path]:
+        _held.remove(stream)
+        stream.close()
+
+
 @contextmanager
 def letting_go() -> Iterator[None]:
     """Hold nothing any more when the block ends, as it is for processes that live on."""

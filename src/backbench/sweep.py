@@ -32,7 +32,7 @@ from backbench import (
 from backbench.ahead import Ahead
 from backbench.analysis.winners import trained, worth_keeping
 from backbench.cache import cache_root, forget_leftovers
-from backbench.cache_limit import evict, letting_go, limit_bytes
+from backbench.cache_limit import evict, let_go, letting_go, limit_bytes
 from backbench.cells import Plan, but_weights, empty_row, plan
 from backbench.errors import BackbenchError, UnavailableError
 from backbench.executors.attempts import Broken
@@ -250,6 +250,9 @@ class _Sweep:
         self.open.discard(_series(job))
         if self.keep != "all" and store.models(self.directory):
             self._thin(store.table(store.read_cells(self.directory)))
+        # The page will show images of the first size.
+        if job.pixels and job.image_size not in {self.jobs[0].image_size, *(size for *_, size in self.open)}:
+            let_go(job.pixels.path)
         evict(job.cache, limit_bytes())
         self.bar.end(position)
 
