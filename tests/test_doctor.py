@@ -135,6 +135,19 @@ def test_of_two_cells_for_one_place_the_finished_one_counts_then_the_latest(resu
     assert sorted(path.stem for path in (results / "predictions").iterdir()) == ["c1", "c2", "new"]
 
 
+def test_a_damaged_record_of_the_run_is_named_and_kept(results: Path) -> None:
+    path = results / "run.json"
+    flip(path, path.read_bytes().index(b"sweep"))
+    damaged = path.read_bytes()
+    assert doctor.look_at(results) == [Finding("run.json", "damaged: not what was written", "set aside")]
+    assert doctor.earlier_run(results) == ({}, True)
+    said = doctor.copy_aside(results)
+    assert said.startswith("run.json is damaged: kept as run.json.damaged and written anew from this command.")
+    assert path.read_bytes() == damaged, "a sweep that is killed now must still see it"
+    assert (results / "run.json.damaged").read_bytes() == damaged
+    assert doctor.set_aside(results) == ["run.json.damaged"]
+
+
 def test_leftovers_of_a_killed_sweep_are_deleted_and_other_files_are_not(results: Path) -> None:
     leftovers = [
         "cells/.c3.json.x7.json", "predictions/.c3.npz.a.npz", "models/.c4.npz", "plots/.gaps.png.q.png",

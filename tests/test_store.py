@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from backbench import doctor, store
 from backbench.cache import sealed
-from backbench.errors import RequestError
+from backbench.errors import DamagedError, RequestError
 from backbench.records import Cell, Finished
 
 FRACTIONS = [
@@ -348,7 +349,7 @@ def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
 def test_the_record_of_a_run_comes_back_with_its_schema(tmp_path: Path) -> None:
     store.write_run(tmp_path, {"command": "backbench sweep", "dataset": {"name": "Äpfel"}})
     assert store.read_run(tmp_path) == {
-        "schema": store.SCHEMA,
+        "schema": store.RUN_SCHEMA,
         "command": "backbench sweep",
         "dataset": {"name": "Äpfel"},
     }
@@ -361,6 +362,27 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path, content: str | None, 
     with pytest.raises(RequestError, match=word) as refused:
         store.read_run(tmp_path)
     assert str(tmp_path) in str(refused.value)
+
+
+def test_a_flipped_bit_in_any_byte_of_the_record_of_a_run_is_noticed(tmp_path: Path) -> None:
+    """Spaces and line ends aside, which mean nothing in JSON."""
+    store.write_run(tmp_path, {"command": "backbench sweep", "dataset": {"name": "digits"}})
+    path = tmp_path / "run.json"
+    good, expected, unnoticed = path.read_bytes(), store.read_run(tmp_path), []
+    for place in range(len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        with suppress(DamagedError):
+            assert store.read_run(tmp_path) == expected
+            unnoticed.append(good[place : place + 1])
+    assert set(unnoticed) <= {b" ", b"\n"}
+
+
+def test_the_record_of_a_run_from_before_it_had_a_digest_is_read(tmp_path: Path) -> None:
+    old = {"schema": 2, "command": "backbench sweep", "dataset": {"name": "digits"}}
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    assert store.read_run(tmp_path) == old
+    store.write_run(tmp_path, {**old, "command": "another"})
+    assert store.read_run(tmp_path) == old | {"schema": store.RUN_SCHEMA, "command": "another"}
 
 
 def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:

@@ -510,9 +510,8 @@ def test_one_table_does_not_mix_recipes(copy: Swept, ran: list[str], change: dic
 
 
 def test_scores_of_another_protocol_are_not_mixed_in(copy: Swept, ran: list[str]) -> None:
-    record = json.loads((copy.out / "run.json").read_text())
-    record["protocol"]["version"] = PROTOCOL_VERSION - 1
-    (copy.out / "run.json").write_text(json.dumps(record))
+    record = store.read_run(copy.out)
+    store.write_run(copy.out, {**record, "protocol": {**record["protocol"], "version": PROTOCOL_VERSION - 1}})
     before = digests(copy.out)
     with pytest.raises(RequestError, match=f"protocol {PROTOCOL_VERSION - 1}.*--out.*--fresh"):
         sweep.run(copy.request)
@@ -818,6 +817,46 @@ def test_a_damaged_file_is_set_aside_and_its_cell_is_measured_again_to_the_same_
     assert f"it was set aside as {folder}/{path.name}.damaged" in capsys.readouterr().out
     pd.testing.assert_frame_equal(copy.table.drop(columns=TIMES), before.drop(columns=TIMES))
     assert doctor.look_at(copy.out) == []
+
+
+def test_a_damaged_record_of_the_run_is_written_anew_by_the_same_command(
+    copy: Swept, ran: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy.out / "run.json"
+    before, cells = store.read_run(copy.out), store.read_cells(copy.out)
+    damaged = path.read_bytes()[:-100]
+    path.write_bytes(damaged)
+    outcome = sweep.run(copy.request)
+    assert (outcome.already, outcome.counts, ran) == (2, {"ok": 2}, [])
+    assert "run.json is damaged: kept as run.json.damaged and written anew" in capsys.readouterr().out
+    assert (copy.out / "run.json.damaged").read_bytes() == damaged
+    after = store.read_run(copy.out)
+    for same in ("planned", "resolved", "dataset", "protocol"):
+        assert after[same] == before[same]
+    assert after["images"] is False, "nobody knows whether they were to be shown"
+    assert "data:image" not in (copy.out / "leaderboard.html").read_text()
+    assert store.read_cells(copy.out) == cells
+    assert doctor.look_at(copy.out) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"batch_size": 16}, "recipe"),
+        ({"augment": "none"}, "recipe"),
+        ({"resize": "crop"}, "resize"),
+        ({"limit": 50}, "dataset"),
+    ],
+)
+def test_a_damaged_record_of_the_run_is_left_to_the_command_that_made_the_cells(
+    copy: Swept, ran: list[str], change: dict[str, Any], named: str
+) -> None:
+    (copy.out / "run.json").write_text("{")
+    before = digests(copy.out)
+    with pytest.raises(RequestError, match=rf"run.json is damaged.*\(another {named}\).*--out.*--fresh"):
+        sweep.run(replace(copy.request, backbones="scratch", seeds=2, **change))
+    assert digests(copy.out) == before
+    assert ran == []
 
 
 def test_a_sweep_that_was_killed_before_it_wrote_table_and_page_writes_them(copy: Swept, ran: list[str]) -> None:

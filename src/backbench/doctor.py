@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from backbench import store
-from backbench.cache import SET_ASIDE, sha256_file
-from backbench.errors import RequestError
+from backbench.cache import SET_ASIDE, sha256_file, whole_file
+from backbench.errors import DamagedError, RequestError
 from backbench.records import Cell
 
 PAGE = "leaderboard.html"
@@ -37,8 +39,11 @@ def look_at(directory: Path) -> list[Finding]:
 
     Raises RequestError when it holds no run.
     """
-    store.read_run(directory)
     damaged, cells = _records(directory)
+    try:
+        store.read_run(directory)
+    except DamagedError:
+        damaged.append(Finding("run.json", "damaged: not what was written", "set aside"))
     for cell_id in list(cells):
         found = _files_of(directory, cell_id)
         damaged += found
@@ -73,9 +78,35 @@ def put_right(directory: Path, *, say: Callable[[str], None]) -> bool:
     return gone
 
 
+def earlier_run(directory: Path) -> tuple[dict[str, Any], bool]:
+    """What run.json says, nothing where there is none; and whether it is damaged, so that it says nothing either."""
+    try:
+        return (store.read_run(directory) if (directory / "run.json").exists() else {}), False
+    except DamagedError:
+        return {}, True
+
+
+def whole_cells(directory: Path) -> list[Cell]:
+    """The stored cells, without those whose records are damaged."""
+    return list(_records(directory)[1].values())
+
+
+def copy_aside(directory: Path) -> str:
+    """Keep a damaged run.json, which stays in its place until it is written anew, under another name; what to say."""
+    aside = directory / f"run.json{SET_ASIDE}"
+    with whole_file(aside) as temporary:
+        shutil.copyfile(directory / "run.json", temporary)
+    return (
+        f"run.json is damaged: kept as {aside.name} and written anew from this command. Lost are earlier commands, what"
+        " they still owed, times and environments of their jobs, and whether images may be shown: they stay out of the"
+        " page until you ask for --images"
+    )
+
+
 def set_aside(directory: Path) -> list[str]:
     """Names of damaged files that earlier sweeps have set aside."""
-    return sorted(path.relative_to(directory).as_posix() for path in directory.glob(f"*/*{SET_ASIDE}"))
+    found = [*directory.glob(f"*{SET_ASIDE}"), *directory.glob(f"*/*{SET_ASIDE}")]
+    return sorted(path.relative_to(directory).as_posix() for path in found)
 
 
 def in_use(directory: Path) -> bool:

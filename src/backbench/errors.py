@@ -9,6 +9,10 @@ class RequestError(BackbenchError):
     """The request or the data cannot be used: nothing was written, exit code 2."""
 
 
+class DamagedError(RequestError):
+    """A file of a results folder is not what was written."""
+
+
 class UnavailableError(BackbenchError):
     """One backbone cannot be measured here: its cells are `skipped` and the sweep goes on."""
 

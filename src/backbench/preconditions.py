@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from backbench.cells import plan
 from backbench.errors import RequestError
-from backbench.records import PROTOCOL_VERSION, SPLITS, Dataset, Request
+from backbench.records import PROTOCOL_VERSION, SPLITS, Dataset, Job, Request
 
 # What all cells of one table share; the columns do not tell it apart.
 RECIPE = ("resize", "augment", "views", "epochs", "batch_size", "engine", "precision", "backend")
+
+# What the identities of all cells of one table share, beside the recipe of each kind of cell.
+MADE_WITH = ("protocol", "dataset", "resize", "engine", "precision", "backend")
 
 
 def writable(directory: Path) -> None:
@@ -42,6 +46,23 @@ def same_recipe(directory: Path, earlier: Mapping[str, Any], request: Request, r
                 " cannot mix:"
                 " choose another folder with --out, or start over with --fresh"
             )
+
+
+def same_makers(directory: Path, held: Iterable[Mapping[str, Any]], jobs: Iterable[Job]) -> None:
+    """Where run.json is damaged, the stored cells tell by their identities whether this command can have made them."""
+    known: dict[tuple[Any, ...], Any] = {}
+    planned = [cell.identity for job in jobs for cell in plan(job) if not cell.impossible]
+    for identity in (*planned, *held):
+        facts: dict[tuple[Any, ...], Any] = {(name,): identity.get(name) for name in MADE_WITH}
+        kind = identity.get("weights") == "imagenet", identity.get("freeze") in ("all", "none") and identity["freeze"]
+        facts["recipe", *kind] = identity.get("recipe")
+        for fact, value in facts.items():
+            if known.setdefault(fact, value) != value:
+                raise RequestError(
+                    f"{directory / 'run.json'} is damaged, and this command is not the one that made the cells beside"
+                    f" it (another {fact[0]}): run that one, choose another folder with --out, or start over with"
+                    " --fresh"
+                )
 
 
 def _said(value: Any) -> str:

@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from backbench import record_checks
 from backbench.cache import is_sealed, sealed, sha256_file, whole_file, write_json, write_text
 from backbench.columns import ADDED, COLUMN_NAMES, COLUMNS
-from backbench.errors import RequestError
+from backbench.errors import DamagedError, RequestError
 from backbench.records import Cell, Finished
 
 # Records of cells carry a digest of themselves from the second on.
 SCHEMA = 2
+
+# The record of a run does from the third on.
+RUN_SCHEMA = 3
 
 _AGAIN = "run the sweep again, which sets it aside and measures anew"
 
@@ -60,22 +63,29 @@ def locked(directory: Path) -> Iterator[None]:
 
 def write_run(directory: Path, run: Mapping[str, Any]) -> None:
     """Write `run.json`: what was asked, the protocol, the dataset, the environment."""
-    write_json(directory / "run.json", {"schema": SCHEMA, **run})
+    write_json(directory / "run.json", sealed({**run, "schema": RUN_SCHEMA}))
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """Content of `run.json`. Raises RequestError when the folder holds no run."""
+    """Content of `run.json`. Raises RequestError when the folder holds no run, DamagedError for another content."""
     path = directory / "run.json"
+    again = "run the sweep's command again, which writes it anew"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise RequestError(f"{directory} holds no results (run.json is missing): name the folder of a sweep") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"{path} cannot be read ({error}): run the sweep again with --fresh") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} cannot be read ({error}): {again}") from None
     try:
-        return record_checks.run(content)
-    except ValueError as error:
-        raise RequestError(f"{path} is not the record of a run ({error}): run the sweep again with --fresh") from None
+        run = record_checks.run(content)
+        bare = run.get("schema") in (1, 2) and "sha256" not in run
+        if not (bare or is_sealed(run)):
+            raise ValueError("its content is not what was written")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedError(f"{path} is not the record of a run ({error}): {again}") from None
+    return {name: value for name, value in run.items() if name != "sha256"}
 
 
 def write_cell(directory: Path, finished: Finished) -> None:

@@ -74,7 +74,9 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     run_jobs = executors.chosen(request)
     directory = results_directory(request)
     cache = cache_root()
-    earlier = {} if request.fresh or not (directory / "run.json").exists() else store.read_run(directory)
+    earlier, damaged = ({}, False) if request.fresh else doctor.earlier_run(directory)
+    if damaged and request.images is None:  # somebody may have asked for that
+        request = replace(request, images=False)
     resolved = planning.resolve(request, earlier)
     preconditions.writable(directory)
     preconditions.same_recipe(directory, earlier, request, resolved)
@@ -91,11 +93,16 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     preconditions.same_dataset(directory, earlier, dataset)
     resolved = planning.resolve(request, earlier, dataset)
     jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache))
+    if damaged:
+        made = [cell.identity for cell in doctor.whole_cells(directory) if cell.status == "ok"]
+        preconditions.same_makers(directory, made, jobs)
     record = provenance.record(request, dataset, jobs=jobs, resolved=resolved, earlier=earlier)
     outcome = Outcome(directory)
     with store.locked(directory), letting_go(), Bar(len(jobs), visible=visible) as bar:
         if request.fresh:
             store.clear(directory)
+        if damaged:
+            bar.line(doctor.copy_aside(directory))
         if record["planned"] != earlier.get("planned"):  # at once: this run may be cut off
             store.write_run(directory, {**earlier, **record})
         renewed = doctor.put_right(directory, say=bar.line)
