@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from backbench.cache import write_text
+
 WRITING = "import os, sys\nfrom pathlib import Path\nos.umask(int(sys.argv[2], 8))\n" + (
     "from backbench.cache import write_text\nwrite_text(Path(sys.argv[1]), 'text')\n"
 )
@@ -21,3 +23,9 @@ def test_files_are_readable_by_whom_the_user_lets_read(tmp_path: Path, mask: str
     subprocess.run([sys.executable, "-c", WRITING, str(tmp_path / "file"), mask], env=environment, check=True)
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which nobody may make files")
+def test_an_error_names_the_file_that_was_to_be_written_and_not_its_temporary_name() -> None:
+    with pytest.raises(OSError, match=r"'/proc/table\.csv'$"):
+        write_text(Path("/proc/table.csv"), "text")

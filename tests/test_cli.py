@@ -540,7 +540,10 @@ def test_a_full_disk_is_one_line_for_a_report_too(results: Path, monkeypatch: py
     monkeypatch.setattr(store, "write_table", full)
     found = CliRunner().invoke(cli.main, ["report", str(results)])
     assert found.exit_code == 2
-    assert found.stderr == f"backbench: cannot write to {results / 'table.csv'} (No space left on device)\n"
+    assert found.stderr == (
+        f"backbench: cannot write to {results / 'table.csv'} (No space left on device):"
+        " make room and run the same command again\n"
+    )
 
 
 def test_a_timeout_that_is_no_duration_is_refused(here: Path) -> None:
@@ -581,4 +584,7 @@ def test_a_missing_permission_says_what_it_was_for(
     with pytest.raises(SystemExit) as ended:
         command()
     assert ended.value.code == 2
-    assert capsys.readouterr().err == f"backbench: cannot {said} {folder / name} (Permission denied)\n"
+    assert (
+        capsys.readouterr().err
+        == f"backbench: cannot {said} {folder / name} (Permission denied): get the permission, or work on a copy\n"
+    )

@@ -794,11 +794,16 @@ def test_a_full_disk_ends_a_sweep_with_one_line_and_costs_nothing_that_was_store
     assert doctor.look_at(tmp_path / "digits") == []
 
 
-def test_what_cannot_be_written_to_ends_a_sweep_with_one_line(swept: Swept, ran: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["predictions", "logs"])
+def test_what_cannot_be_written_to_is_said_before_anything_is_measured(
+    swept: Swept, ran: list[str], tmp_path: Path, name: str
+) -> None:
     (tmp_path / "digits").mkdir()
-    (tmp_path / "digits/predictions").write_text("not a folder")
-    with pytest.raises(RequestError, match=r"predictions .*what was finished is stored"):
+    (tmp_path / "digits" / name).write_text("not a folder")
+    with pytest.raises(RequestError, match=rf"cannot write to .*{name} \(.* is not a folder\): choose another folder"):
         sweep.run(replace(swept.request, out=tmp_path / "digits"))
+    assert ran == []
+    assert [path.name for path in (tmp_path / "digits").iterdir()] == [name]
 
 
 @pytest.mark.parametrize(("folder", "named"), [("cells", "json"), ("predictions", "npz"), ("heads", "npz")])

@@ -18,7 +18,7 @@ from backbench.records import Cell
 PAGE = "leaderboard.html"
 
 # Where sweeps write; anything else in the folder is not theirs.
-_FOLDERS = ("cells", "predictions", "heads", "models", "plots", "thumbnails")
+FOLDERS = ("cells", "predictions", "heads", "models", "plots", "thumbnails")
 _FILES = ("run.json", "table.csv", "table.parquet", PAGE)
 
 
@@ -174,7 +174,7 @@ def _written(directory: Path, cell: Cell) -> int:
 
 def _leftovers(directory: Path) -> list[Finding]:
     """Files that were being written when their sweep was killed, and what belongs to no cell."""
-    hidden = [path for folder in _FOLDERS for path in (directory / folder).glob(".*") if path.is_file()]
+    hidden = [path for folder in FOLDERS for path in (directory / folder).glob(".*") if path.is_file()]
     hidden += [path for name in _FILES for path in directory.glob(f".{name}.*")]
     ids = {path.stem for path in store.cell_paths(directory)}
     strays = [

@@ -52,7 +52,9 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
             if error.errno not in UNWRITABLE:
                 raise
             what = printable(str(error.filename or "the disk"))
-            click.echo(f"backbench: cannot {_attempted(error)} {what} ({error.strerror})", err=True)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            then = "make room and run the same command again" if full else "get the permission, or work on a copy"
+            click.echo(f"backbench: cannot {_attempted(error)} {what} ({error.strerror}): {then}", err=True)
             sys.exit(BAD_REQUEST)
 
     return wrapped

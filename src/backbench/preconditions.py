@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from backbench import doctor
 from backbench.cells import plan
 from backbench.errors import RequestError
 from backbench.records import PROTOCOL_VERSION, SPLITS, Dataset, Job, Request
@@ -19,13 +20,14 @@ MADE_WITH = ("protocol", "dataset", "resize", "engine", "precision", "backend")
 
 
 def writable(directory: Path) -> None:
-    """The folder is there and may be written, or can be made."""
-    place = directory.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    reason = "no permission" if place.is_dir() else f"{place} is not a folder"
-    if not (place.is_dir() and os.access(place, os.W_OK)):
-        raise RequestError(f"cannot write to {directory} ({reason}): choose another folder with --out")
+    """The folder and those in it to which sweeps write are there and may be written, or can be made."""
+    for folder in (directory, *(directory / name for name in (*doctor.FOLDERS, "logs"))):
+        place = folder.absolute()
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        reason = "no permission" if place.is_dir() else f"{place} is not a folder"
+        if not (place.is_dir() and os.access(place, os.W_OK)):
+            raise RequestError(f"cannot write to {folder} ({reason}): choose another folder with --out")
 
 
 def same_recipe(directory: Path, earlier: Mapping[str, Any], request: Request, resolved: Mapping[str, str]) -> None:
