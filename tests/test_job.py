@@ -367,7 +367,7 @@ DEEP, MIDDLE, SHALLOW = (2 * 192 * values for values in (2 * 2 * 128, 4 * 4 * 64
 def test_what_is_kept_is_what_fits_deepest_first(
     pretrained: Job, boundaries: dict[int, stages.Boundary], room: int, kept: list[int]
 ) -> None:
-    found = room_for(replace(pretrained, augment=None, keep_bytes=room), boundaries)
+    found = room_for(replace(pretrained, augment=None, keep_bytes=room), boundaries, wanted=boundaries)
     assert list(found) == kept
     assert {(each.items, each.views) for each in found.values()} <= {(192, 1)}
 
@@ -375,10 +375,10 @@ def test_what_is_kept_is_what_fits_deepest_first(
 def test_views_of_train_images_need_room_as_well(pretrained: Job, boundaries: dict[int, stages.Boundary]) -> None:
     needed = DEEP // 192 * (192 + 64 + 64)  # 64 train images, three views: themselves and two more
     job = replace(pretrained, augment="light", views=3)
-    assert list(room_for(replace(job, keep_bytes=needed), boundaries)) == [4]
-    assert list(room_for(replace(job, keep_bytes=needed - 1), boundaries)) == []
+    assert list(room_for(replace(job, keep_bytes=needed), boundaries, wanted=boundaries)) == [4]
+    assert list(room_for(replace(job, keep_bytes=needed - 1), boundaries, wanted=boundaries)) == []
     unused = replace(job, augment=None, keep_bytes=DEEP)
-    assert room_for(unused, boundaries)[4].views == 1, "without augmentation there is one view"
+    assert room_for(unused, boundaries, wanted=boundaries)[4].views == 1, "without augmentation there is one view"
 
 
 def test_what_is_kept_leaves_room_on_the_disk(
@@ -389,7 +389,9 @@ def test_what_is_kept_leaves_room_on_the_disk(
         monkeypatch.setattr(
             "backbench.network.shutil.disk_usage", lambda _, free=free: usage(10**9, 10**9 - free, free)
         )
-        assert list(room_for(replace(pretrained, augment=None, keep_bytes=10**12), boundaries)) == kept
+        assert (
+            list(room_for(replace(pretrained, augment=None, keep_bytes=10**12), boundaries, wanted=boundaries)) == kept
+        )
 
 
 def test_nothing_is_left_on_the_disk_but_features(ran: list[Event], pretrained: Job) -> None:
@@ -417,6 +419,28 @@ def test_openvino_in_float32_gives_the_cells_that_keras_gives(by_openvino: dict[
         assert np.abs(found - expected).max() < (1e-3 if freeze == "all" else 2e-2)
         assert np.median(np.abs(found - expected)) < 1e-4
     assert ours["all"].trace["engine"]["checks"]["difference_from_keras"] <= 2**-11
+
+
+@pytest.mark.parametrize("wanted", [("all",), ("all-2",), ("all-1", "all-2")])
+def test_a_cell_has_the_same_numbers_whichever_others_are_still_missing(
+    pretrained: Job, all_by_openvino: list[Event], wanted: tuple[str, ...]
+) -> None:
+    """A sweep that was cut off goes on with some of a job's cells, and a budget asks for them one after the other."""
+    job = replace(pretrained, augment=None, freeze=("all", "all-1", "all-2"), engine="openvino", precision="bfloat16")
+    some = replace(job, wanted=tuple(cell.cell_id for cell in plan(job) if cell.freeze in wanted))
+    with graph.computing_in("float32"):
+        found = cells(run(some))
+    assert tuple(found) == wanted
+    for freeze in wanted:
+        same_numbers(found[freeze], cells(all_by_openvino)[freeze])
+
+
+@pytest.fixture(scope="module")
+def all_by_openvino(pretrained: Job) -> list[Event]:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    job = replace(pretrained, augment=None, freeze=("all", "all-1", "all-2"), engine="openvino", precision="bfloat16")
+    with graph.computing_in("float32"):
+        return run(job)
 
 
 def test_an_engine_that_is_unfit_is_named_in_the_cell(pretrained: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,6 @@ COMFORTABLE = 2.0**7
 
 # Infinite values and NaN of float16 are those whose bits, but for the sign, are at least these.
 INFINITE = 0x7C00
-
 # Batches that may wait to be written while the next one is computed.
 WAITING = 2
 
@@ -119,20 +118,20 @@ def _rounding(model: keras.Model, own: Sequence[Any], tensors: Sequence[Any]) ->
 class Kept:
     """Activations at one boundary, float16 in a mapped file without a name: it is gone when the process is.
 
-    `shapes` are those of the boundary's tensors without the batch. `views` of each train image are kept: its own
-    activations, and those of views - 1 augmented versions of it.
+    `shapes` are those of its tensors without the batch. `views` of each train image are kept: its own activations, and
+    those of views - 1 augmented versions of it. Without a `folder` nothing is kept, and all that comes is let through.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], *, items: int, train: Rows, views: int, folder: Path) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, ...]], *, items: int, train: Rows, views: int, folder: Path | None):
         self.shapes, self.items, self.train, self.views = tuple(shapes), items, train, views
         self.scales: tuple[float, ...] = ()
         self.place = np.full(items, -1)  # of a train item among the train items
         self.place[train] = np.arange(len(train))
         rows = items + (views - 1) * len(train)
-        self.files = [_nameless(folder, 2 * rows * int(np.prod(shape))) for shape in shapes]
+        self.files = [_nameless(folder, 2 * rows * int(np.prod(shape))) for shape in shapes if folder]
         self.arrays = [
             np.memmap(file, np.float16, "r", shape=(rows, *shape))
-            for file, shape in zip(self.files, shapes, strict=True)
+            for file, shape in zip(self.files, shapes, strict=bool(folder))
         ]
 
     @staticmethod
@@ -143,7 +142,7 @@ class Kept:
     def write(self, start: int, outputs: Sequence[NDArray[np.float16]], scales: Sequence[float]) -> None:
         """Keep the tensors of some rows in a line, which were divided by `scales`."""
         self.scales = tuple(scales)
-        for file, output in zip(self.files, outputs, strict=True):
+        for file, output in zip(self.files, outputs, strict=bool(self.files)):
             # Not through the mapping: to touch a page of a file for the first time costs more than to write it.
             file.seek(start * output[0].nbytes)
             file.write(np.ascontiguousarray(output).data)
@@ -205,7 +204,7 @@ def frozen_pass(
     path = cache / "features" / f"{caching.digest_of(key)}.npy"
     note = path.with_suffix(".json")
     hold(path)
-    if not kept and (recalled := _recall(path, note, (len(rows), frozen.width))):
+    if not any(boundary.files for boundary in kept) and (recalled := _recall(path, note, (len(rows), frozen.width))):
         features, seconds, frozen.ran = recalled
         return features, seconds
     began = time.perf_counter()

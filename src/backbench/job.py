@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
         wanted = [cell for cell in wanted if cell.frozen in (0, cell.stages)]
         if not wanted:
             return
-        network = pass_through(job, backbone, wanted, clock)
+        without = replace(job, freeze=tuple(freeze for freeze in job.freeze if freeze in ("all", "none")))
+        network = pass_through(without, backbone, wanted, clock)
     columns = cost.columns(
         job, cost.deployed(graph.frozen_part(network.base, backbone), len(job.dataset.class_names)), clock
     )

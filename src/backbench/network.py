@@ -16,7 +16,7 @@ from backbench import finetune, hardware, spectrum, tails, transferability
 from backbench.activations import Frozen, Kept, augmented_pass, frozen_pass, sample
 from backbench.backbones import graph, stages
 from backbench.backbones.stage_table import stages_of
-from backbench.cells import Plan, augment_of
+from backbench.cells import Plan, augment_of, plan
 from backbench.clock import Clock
 from backbench.engines import Ran, engine_for
 from backbench.engines.fitting import TIMES_ON_GPU, batch_for
@@ -62,10 +62,11 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
         base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
         if not job.pretrained:
             graph.follow_quickly(base)
-        depths = sorted({cell.frozen for cell in wanted if 0 < cell.frozen < cell.stages}, reverse=True)
+        # Of all depths that were asked for, wanted now or not: with other outputs an engine fuses and rounds otherwise.
+        depths = sorted({cell.frozen for cell in plan(job) if 0 < cell.frozen < cell.stages}, reverse=True)
         strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
         boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
-        kept = room_for(job, boundaries)
+        kept = room_for(job, boundaries, wanted={cell.frozen for cell in wanted})
         body = base if job.precision == "float32" else _in_float32(job, backbone, base)
         frozen = frozen_up_to(job, backbone, body, list(kept), seed=wanted[0].seed)
     train, views = data.indices("train"), views_of(job)
@@ -124,7 +125,7 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
         body,
         finetune.state_of(base),
         boundaries,
-        kept,
+        {depth: boundary for depth, boundary in kept.items() if boundary.files},
         features,
         path,
         scores,
@@ -165,8 +166,8 @@ def _in_float32(job: Job, backbone: Backbone, base: keras.Model) -> keras.Model:
     return body
 
 
-def room_for(job: Job, boundaries: dict[int, stages.Boundary]) -> dict[int, Kept]:
-    """Files for the boundaries that fit into what may be used of the disk, the smallest first."""
+def room_for(job: Job, boundaries: dict[int, stages.Boundary], *, wanted: Collection[int]) -> dict[int, Kept]:
+    """The boundaries that fit into what may be used of the disk, smallest first; those that are wanted have files."""
     data = job.dataset
     room = min(job.keep_bytes, int(SHARE_OF_DISK * shutil.disk_usage(job.cache).free))
     kept: dict[int, Kept] = {}
@@ -177,7 +178,8 @@ def room_for(job: Job, boundaries: dict[int, stages.Boundary]) -> dict[int, Kept
         needed = Kept.bytes_for(shapes, items=len(data.ids), train=len(train), views=views)
         if needed <= room:
             room -= needed
-            kept[depth] = Kept(shapes, items=len(data.ids), train=train, views=views, folder=job.cache / "activations")
+            folder = job.cache / "activations" if depth in wanted else None
+            kept[depth] = Kept(shapes, items=len(data.ids), train=train, views=views, folder=folder)
     return kept
 
 
