@@ -196,7 +196,8 @@ def _watch(asked: Mapping[str, Any], trace: int) -> None:
             for place in places:
                 if isinstance(path, str | os.PathLike) and str(path).startswith(f"{place}/"):
                     first = Path(path).relative_to(place).parts[0]
-                    reached(f"{event.removeprefix('os.')} {_plain(first)}")
+                    behind = " behind a job" if threading.current_thread().name == "decoding" else ""
+                    reached(f"{event.removeprefix('os.')} {_plain(first)}{behind}")
 
     multiprocessing.get_context = lambda *_: context  # type: ignore[assignment]
     # What a prediction costs is no part of the comparison: measured as little as possible.

@@ -189,6 +189,11 @@ def test_one_candidate() -> None:
     assert "partly luck" not in text
 
 
+def test_nobody_is_told_to_ask_for_a_scratch_that_was_pruned() -> None:
+    text = said(frame(cell("A", 0.9, 0.8), lost("scratch", "pruned", "no time", freeze="none")))
+    assert "Whether a pretrained network is needed was not measured: scratch did not finish." in text
+
+
 def test_only_scratch_finished() -> None:
     text = said(frame(cell("scratch", 0.9, 0.8), lost("A", "skipped", "no weights")))
     assert text.startswith("Use scratch, the small hand-made CNN: it classifies 80.0%")

@@ -185,7 +185,7 @@ def test_a_job_hands_over_its_cells_and_a_summary(told: Told) -> None:
     assert summary.environment["backend"] == "tensorflow"
     phases = {event.phase for event in before if isinstance(event, Progress)}
     assert {"building", "training", "evaluation", "timing", "memory"} <= phases
-    assert set(summary.seconds) == phases
+    assert set(summary.seconds) == phases | {"starting"}  # a part of training
 
 
 def test_what_cannot_be_measured_here_is_skipped_with_the_reason(told: Told) -> None:

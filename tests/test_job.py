@@ -18,7 +18,7 @@ from backbench.backbones import graph, stages
 from backbench.cells import plan
 from backbench.network import room_for
 from backbench.probe import fit_path
-from backbench.records import Cell, Event, Finished, Job, Note, Request, Summary, Weights
+from backbench.records import Cell, Event, Finished, Job, Note, Request, Summary, Trial, Weights
 from backbench.spectrum import decompose
 
 MOBILE = "MobileNet:alpha=0.25"
@@ -109,6 +109,7 @@ def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretr
         "probe",
         "scores",
         "fine-tuning",
+        "starting",
         "evaluation",
         "timing",
         "memory",
@@ -406,6 +407,54 @@ def by_openvino(pretrained: Job) -> dict[str, list[Event]]:
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     job = replace(pretrained, augment=None, freeze=("all", "all-1"))
     return {engine: run(replace(job, engine=engine)) for engine in ("keras", "openvino")}
+
+
+def test_a_trial_is_the_beginning_of_the_whole_cell_at_its_first_rate(pretrained: Job) -> None:
+    job = replace(pretrained, freeze=("all-1",), epochs=3, augment="none")
+    whole = cells(run(job))["all-1"]
+    said = run(replace(job, trial=Trial(epochs=2)))
+    tried = cells(said)["all-1"]
+    assert (tried.status, tried.cell_id) == ("pruned", whole.cell_id)
+    assert (tried.trace["trial"]["epochs"], tried.trace["trial"]["images"]) == (2, None)
+    items = tried.trace["trial"]["items"]
+    assert len(items) == len(job.dataset.indices("val"))
+    curve = whole.trace["training"]["trials"][0]["curve"]
+    assert np.exp(np.mean(items)) == pytest.approx(max(point["score"] for point in curve[:2]), abs=1e-4)
+    assert "selection_score" not in tried.row
+    (summary,) = (event for event in said if isinstance(event, Summary))
+    assert 0 < summary.seconds["starting"] < summary.seconds["fine-tuning"]
+    assert not {"timing", "memory", "evaluation"} & set(summary.seconds)
+
+
+def test_screening_says_of_each_image_of_train_whether_ridge_regression_has_it_right(pretrained: Job) -> None:
+    listing = planning.listing_for(Request(limit=64), progress=lambda *_: None)
+    few, theirs = planning.screened(replace(pretrained, freeze=("all",), views=1, augment="none"), listing, images=50)
+    few = planning.with_pixels(few, theirs, progress=lambda *_: None)
+    (cell,) = plan(few)
+    assert cell.cell_id == plan(replace(pretrained, freeze=("all",), views=1, augment="none"))[0].cell_id
+    shares = np.bincount(pretrained.dataset.labels[pretrained.dataset.indices("train")]) * 50 / 64
+    assert np.abs(np.bincount(few.dataset.labels) - shares).max() < 1
+    tried = cells(run(replace(few, trial=Trial(images=50))))["all"]
+    items = np.array(tried.trace["trial"]["items"])
+    assert len(items) == 50
+    assert set(items) <= {0.0, 1.0}
+    # By brute force, with each image left out in turn, at the best of the penalties.
+    from sklearn.linear_model import Ridge
+
+    *_, path = sorted((pretrained.cache / "features").glob("*.npy"), key=lambda found: found.stat().st_mtime)
+    features = np.load(path)
+    assert features.shape == (50, 256)
+    X = (features - features.mean(axis=0)) / np.where(features.std(axis=0) > 0, features.std(axis=0), 1)
+    Y = np.eye(10)[few.dataset.labels]
+    best = 0.0
+    for penalty in transferability.PENALTIES:
+        right = [
+            Ridge(alpha=penalty * 50).fit(np.delete(X, i, 0), np.delete(Y, i, 0)).predict(X[i : i + 1]).argmax()
+            == few.dataset.labels[i]
+            for i in range(50)
+        ]
+        best = max(best, float(np.mean(right)))
+    assert items.mean() == pytest.approx(best)
 
 
 def test_openvino_in_float32_gives_the_cells_that_keras_gives(by_openvino: dict[str, list[Event]]) -> None:

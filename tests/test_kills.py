@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kill_campaign import Campaign, differences, values
-from kill_harness import SMALL, Warm, command, warm
+from kill_harness import SMALL, Kill, Warm, command, warm
+from PIL import Image
 
 from backbench import store
 
@@ -108,3 +109,43 @@ def test_another_number_of_threads_changes_no_more_than_rounding_does(campaign: 
         ours, theirs = (store.read_predictions(place, cell_id) for place in (tmp_path / "out", campaign.clean))
         assert np.array_equal(ours["test_ids"], theirs["test_ids"])
         assert np.abs(ours["test_probs"] - theirs["test_probs"]).max() < 1e-3
+
+
+def test_a_sweep_killed_while_the_next_size_is_decoded_behind_a_job(server: Warm, tmp_path: Path) -> None:
+    photos(tmp_path / "photos")
+    asked = {"dataset": str(tmp_path / "photos"), "image_size": None, "backbones": "scratch,MobileNet:alpha=0.25"}
+    campaign = Campaign(server, tmp_path, np.random.default_rng(0), {**SMALL, **asked, "freeze": "all"})
+    campaign.leave_alone()
+    assert values(campaign.clean)["image_size"].tolist() == [128, 224]
+    opened, renamed = "open pixels behind a job", "rename pixels behind a job"
+    assert campaign.moments[renamed] == 2, "the images and what is known of them"
+    # All in one folder. Before the first byte, when all is written, before and after the images stand in their place.
+    counts = (1, campaign.moments[opened] // 2, campaign.moments[opened])
+    wanted = [*(Kill(opened, count) for count in counts), Kill(renamed), Kill(renamed, 2)]
+    campaign.run(iter(wanted))
+    assert campaign.wrong == []
+    assert campaign.kills == {opened: 3, renamed: 2}
+    assert campaign.finished == 1
+
+
+def test_a_search_that_is_killed_measures_and_prunes_the_same_cells(server: Warm, tmp_path: Path) -> None:
+    """There is time for everything, so that what is pruned is pruned for what the others came to."""
+    photos(tmp_path / "photos", 60)
+    asked = {"dataset": str(tmp_path / "photos"), "budget": "1h", "limit": None, "seeds": 2, "epochs": 2}
+    campaign = Campaign(server, tmp_path, np.random.default_rng(0), {**SMALL, **asked})
+    campaign.leave_alone()
+    assert set(values(campaign.clean)["status"]) == {"ok", "pruned"}
+    # After the probe and two trials; then when the first of the tried cells has been measured; then while one trains.
+    campaign.run(iter([Kill("rename cells", 4), Kill("rename cells", 2), Kill("evaluation")]))
+    assert campaign.wrong == []
+    assert campaign.finished == 1
+
+
+def photos(folder: Path, each: int = 20) -> None:
+    """So many images of noise in each of three classes, told apart by how bright they are."""
+    noise = np.random.default_rng(0)
+    for number, name in enumerate(("dark", "grey", "light")):
+        (folder / name).mkdir(parents=True)
+        for image in range(each):
+            pixels = noise.integers(80 * number, 80 * number + 90, (160, 160, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{image}.png")

@@ -10,7 +10,7 @@ from typing import Any
 from backbench.backbones.stage_table import stages_of
 from backbench.cache import digest_of
 from backbench.errors import RequestError
-from backbench.records import PROTOCOL_VERSION, Backbone, Job
+from backbench.records import PROTOCOL_VERSION, Backbone, Job, Trial
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,19 @@ class Plan:
     cell_id: str
     identity: Mapping[str, Any]
     impossible: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which cells of a job are wanted now, by freeze depth and seed, or all; with a `trial` they are only tried."""
+
+    position: int
+    cells: frozenset[tuple[str, int]] | None = None
+    trial: Trial | None = None
+
+    def wants(self, cell: Plan) -> bool:
+        """Whether a cell of the job is meant."""
+        return self.cells is None or (cell.freeze, cell.seed) in self.cells
 
 
 def parse_freeze(text: str) -> tuple[str, ...]:

@@ -80,6 +80,7 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 @_option("--ray-address", "A running Ray cluster, HOST:PORT.  [default: $RAY_ADDRESS, else one on this machine]")
 @_option("--workers", "Jobs at a time.  [default: 1, or one a GPU; with ray what the cluster has room for]", type=int)
 @_option("--timeout", "Longest that a cell, or what a backbone's cells share, may take: 90s, 30m, 2h.  [default: none]")
+@_option("--budget", "Time to spend where it matters: 30m, 2h, or 0.25 of what everything would take.  [default: none]")
 @click.option("--images/--no-images", default=None, help="Whether the page shows images; --no-images for private data.")
 @_option("--out", "Where results go.  [default: results/<dataset>]", type=click.Path(path_type=Path))
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming.")

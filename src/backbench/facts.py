@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from backbench import hardware, metrics
 from backbench.cells import Plan, empty_row
 from backbench.probe import Head
-from backbench.records import SPLITS, Cell, Finished, Job
+from backbench.records import SPLITS, Cell, Finished, Job, Trial
 
 
 def device() -> str:
@@ -98,6 +99,18 @@ def finished(
         {} if head is None else {"weights": head.weights, "bias": head.bias},
         model,
     )
+
+
+def tried(job: Job, cell: Plan, items: NDArray[np.float64], *, seconds: float) -> Finished:
+    """The cell that was only tried: a value of each image, higher is better, and the seconds of the trial.
+
+    Its reason is for the search to give, which knows what the others came to.
+    """
+    if not np.isfinite(items).all():
+        raise FloatingPointError("the trial's predictions hold NaN or infinite values")
+    trial = {**asdict(job.trial or Trial()), "seconds": seconds, "items": np.round(items, 4).tolist()}
+    row = empty_row(job, cell) | {"status": "pruned"}
+    return Finished(Cell(cell.cell_id, "pruned", "", cell.identity, row, {"trial": trial}))
 
 
 def failed(job: Job, cell: Plan, error: Exception) -> Finished:

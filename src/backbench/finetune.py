@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
@@ -70,12 +71,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training led to: the score at its start, all trials, which was kept, and the epoch of its weights."""
+    """What training led to: the score at its start, all trials, which was kept, and the epoch of its weights.
+
+    `starting` are the seconds until the first step was over, most of which go to compiling.
+    """
 
     start: Epoch
     trials: tuple[Trial, ...]
     chosen: int
     best: Epoch
+    starting: float = field(default=0.0, compare=False)
 
     def trace(self) -> dict[str, Any]:
         """The same as JSON-able content."""
@@ -101,15 +106,19 @@ def train(
     batch_size: int,
     rates: Sequence[float],
     seed: int,
+    stop_after: int | None = None,
     inference_batch: int = INFERENCE_BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
     """Train a model that gives logits, in place, with AdamW, warm-up and cosine; it ends with the best weights on val.
 
     labels [n] of all items of the dataset, `train` and `val` positions of items; every rate starts at the model's
-    present weights and sees the same batches. Raises FloatingPointError when every rate diverges before its first
-    epoch is over.
+    present weights and sees the same batches. `stop_after` cuts off after so many epochs of a schedule that is made for
+    all of them, so that what it shows is the beginning of the whole. Raises FloatingPointError when every rate diverges
+    before its first epoch is over.
     """
+    began = time.perf_counter()
+    stepped: list[float] = []
     model.compile(
         optimizer=keras.optimizers.AdamW(rates[0], weight_decay=WEIGHT_DECAY),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING),
@@ -130,11 +139,13 @@ def train(
             train=train,
             val=val,
             epochs=epochs,
+            stop_after=stop_after or epochs,
             batch_size=batch_size,
             inference_batch=inference_batch,
             rate=rate,
             rng=np.random.default_rng(seed),
             rival=trials[chosen] if chosen >= 0 else None,
+            stepped=stepped,
             progress=lambda done, position=position: (
                 progress and progress(position * epochs + done, len(rates) * epochs)
             ),  # type: ignore[misc]
@@ -146,7 +157,7 @@ def train(
         raise FloatingPointError("the loss was not finite in the first epoch at any learning rate: training diverged")
     restore(model, best_state)
     best = max(trials[chosen].curve, key=lambda point: point.score)  # the first, should there be two
-    return Trained(start, tuple(trials), chosen, best)
+    return Trained(start, tuple(trials), chosen, best, stepped[0] - began)
 
 
 def _trial(
@@ -157,11 +168,13 @@ def _trial(
     train: Items,
     val: Items,
     epochs: int,
+    stop_after: int,
     batch_size: int,
     inference_batch: int,
     rate: float,
     rng: np.random.Generator,
     rival: Trial | None,
+    stepped: list[float],
     progress: Callable[[int], None],
 ) -> tuple[Trial, list[NDArray[Any]] | None]:
     """One learning rate until it stops getting better, diverges or falls behind; and the state of its best epoch."""
@@ -179,6 +192,8 @@ def _trial(
         ):
             model.optimizer.learning_rate = schedule(rate, (epoch - 1) * steps + step, epochs * steps)
             loss = float(model.train_on_batch(inputs if len(inputs) > 1 else inputs[0], one_hot[labels[items]]))
+            if not stepped:
+                stepped.append(time.perf_counter())
         finite = math.isfinite(loss)
         val_acc, val_nll, score = _scores(model, source, labels, val, inference_batch) if finite else (math.nan,) * 3
         if not (math.isfinite(loss) and math.isfinite(score)):
@@ -187,7 +202,7 @@ def _trial(
             kept, best = state_of(model), len(curve)
         curve.append(Epoch(epoch, loss, val_acc, val_nll, score))
         progress(epoch)
-        if epoch == epochs:
+        if epoch in (epochs, stop_after):
             break
         if round((1 - val_acc) * len(val)) <= LEFT_ON_VAL and len(curve) - 1 == best:
             return Trial(rate, tuple(curve), "val is as good as solved"), kept

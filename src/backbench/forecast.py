@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backbench import datasets, hardware, planning, preconditions, store
+from backbench import datasets, hardware, options, planning, preconditions, store
 from backbench.backbones import locate, parse_backbones
 from backbench.cache import cache_root
 from backbench.cells import Plan, but_weights, plan
@@ -116,6 +116,7 @@ class Forecast:
     jobs: tuple[Expected, ...]
     measured: frozenset[str]
     gpu: str | None
+    budget: str | None = None
 
 
 def forecast(request: Request, directory: Path) -> Forecast:
@@ -124,7 +125,7 @@ def forecast(request: Request, directory: Path) -> Forecast:
     Seconds follow from the work (`workload`) and from what earlier runs in the folder took for theirs. Raises
     RequestError where the sweep would refuse.
     """
-    planning.check(request)
+    options.check(request)
     record = store.read_run(directory) if (directory / "run.json").exists() else {}
     earlier = {} if request.fresh else record
     preconditions.same_recipe(directory, earlier, request, planning.resolve(request, earlier))
@@ -143,6 +144,7 @@ def forecast(request: Request, directory: Path) -> Forecast:
         tuple(_expected(job, there, speeds) for job in jobs),
         frozenset(label for known in speeds.measured.values() for label in known),
         hardware.gpu(),
+        request.budget,
     )
 
 

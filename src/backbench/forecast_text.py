@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from backbench.analysis import numbers
 from backbench.forecast import Expected, Forecast, Seconds
@@ -35,6 +35,13 @@ def _lines(found: Forecast) -> Iterator[str]:
         yield f"time: about {numbers.duration(total.likely)}, somewhere from {span}" + (
             "; one job after the other" if found.workers > 1 else ""
         )
+        if found.budget:
+            share = found.budget[-1].isdigit()
+            yield (
+                f"of this --budget {found.budget} spends"
+                f" {'about ' + numbers.duration(float(found.budget) * total.likely) if share else 'so much at most'};"
+                " which cells are measured is decided on the way"
+            )
         yield from _bytes(found)
         yield f"how sure: {_certainty(found)}"
     yield "nothing was started or written"
@@ -76,3 +83,16 @@ def _certainty(found: Forecast) -> str:
         return f"{others} the median of those"
     where = f"; the GPU ({found.gpu}) was not tried and is probably much quicker" if found.gpu else ""
     return f"a guess, from the speed of a matrix product on this CPU: nothing was measured in {found.directory}{where}"
+
+
+def error_in_words(error: Mapping[str, float]) -> Iterator[str]:
+    """How far the forecasts of a sweep's jobs were off, if it ran any."""
+    if error["jobs"]:
+        said, taken = error["said"], error["taken"]
+        off = abs(said - taken) / taken
+        yield (
+            f"forecast: {numbers.duration(said)} for {numbers.count(error['jobs'])}"
+            f" {'job' if error['jobs'] == 1 else 'jobs'}, they took {numbers.duration(taken)}:"
+            f" {numbers.percent(off)} too {'long' if said > taken else 'short'}; a single job was off by a factor of"
+            f" {error['median_factor']:.2f} in the median"
+        )

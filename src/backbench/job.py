@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from backbench import cost, finetune, tails, trained_weights
+from backbench import cost, finetune, tails, trained_weights, trials
 from backbench.activations import sample
 from backbench.backbones import graph, scratch, stages
 from backbench.backbones.graph import plain_keras
@@ -28,6 +28,9 @@ from backbench.records import SPLITS, Backbone, Job, Note, Started, Summary
 SHARED = ("building", "engine", "frozen pass", "augmented views", "scores")
 COST = ("timing", "memory")
 
+# A part of the phases of training: until their first steps were over.
+STARTING = "starting"
+
 
 def run(job: Job, emit: Emit) -> None:
     """Measure every wanted cell of a job and emit each as it is finished, then a summary.
@@ -40,6 +43,8 @@ def run(job: Job, emit: Emit) -> None:
     clock = Clock(emit)
     if not wanted:
         pass
+    elif job.trial and job.trial.images and job.backbone:
+        trials.screen(job, job.backbone, wanted[0], clock)
     elif job.backbone is None:
         _scratch_cells(job, wanted, clock)
     elif job.pretrained:
@@ -67,9 +72,7 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
             return
         without = replace(job, freeze=tuple(freeze for freeze in job.freeze if freeze in ("all", "none")))
         network = pass_through(without, backbone, wanted, clock)
-    columns = cost.columns(
-        job, cost.deployed(graph.frozen_part(network.base, backbone), len(job.dataset.class_names)), clock
-    )
+    columns = {} if job.trial else _cost(job, graph.frozen_part(network.base, backbone), clock)
     shared = (clock.spent(*SHARED) - before + clock.spent(*COST) - before_cost) / len(wanted)
     if all(cell.frozen < cell.stages for cell in wanted):  # else the probe is the fully frozen cell's own
         shared += network.probe_seconds / len(wanted)
@@ -124,7 +127,8 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
         with clock.phase("fine-tuning") as report:
             source, scales = _source(job, network, cell)
             if cell.frozen == 0:
-                clock.emit(Note(_estimate(job, cell, network)))
+                if not job.trial:
+                    clock.emit(Note(_estimate(job, cell, network)))
                 model = tails.whole(network.base, backbone, network.start, pretrained=job.pretrained)
             else:
                 boundary = network.boundaries[cell.frozen]
@@ -139,10 +143,15 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
                 batch_size=job.batch_size,
                 rates=_rates(job),
                 seed=cell.seed,
+                stop_after=job.trial.epochs if job.trial else None,
                 inference_batch=job.inference_batch,
                 progress=report,
             )
         fit_seconds = time.perf_counter() - began
+        clock.seconds[STARTING] = clock.spent(STARTING) + trained.starting
+        if job.trial:
+            clock.emit(trials.trained(job, cell, model, source, seconds=fit_seconds))
+            return
         with clock.phase("evaluation"):
             found = {
                 name: finetune.predict(model, source, data.indices(name), batch=job.inference_batch) for name in SPLITS
@@ -206,7 +215,12 @@ def _keep(
 
 
 def _rates(job: Job) -> tuple[float, ...]:
-    return finetune.RATES if job.pretrained else finetune.RATES_FROM_SCRATCH
+    rates = finetune.RATES if job.pretrained else finetune.RATES_FROM_SCRATCH
+    return rates[:1] if job.trial else rates
+
+
+def _cost(job: Job, body: keras.Model, clock: Clock) -> dict[str, Any]:
+    return cost.columns(job, cost.deployed(body, len(job.dataset.class_names)), clock)
 
 
 def _estimate(job: Job, cell: Plan, network: Network) -> str:
@@ -233,7 +247,7 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
         keras.utils.set_random_seed(cell.seed)
         with clock.phase("building"):
             model = scratch.build(image_size=job.image_size, classes=len(data.class_names))
-        columns = columns or cost.columns(job, cost.deployed(model), clock)
+        columns = {} if job.trial else columns or cost.columns(job, cost.deployed(model), clock)
         began = time.perf_counter()
         try:
             with clock.phase("training") as report:
@@ -247,10 +261,15 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
                     batch_size=job.batch_size,
                     rates=finetune.RATES_FROM_SCRATCH,
                     seed=cell.seed,
+                    stop_after=job.trial.epochs if job.trial else None,
                     inference_batch=job.inference_batch,
                     progress=report,
                 )
             fit_seconds = time.perf_counter() - began
+            clock.seconds[STARTING] = clock.spent(STARTING) + trained.starting
+            if job.trial:
+                clock.emit(trials.trained(job, cell, model, source, seconds=fit_seconds))
+                continue
             with clock.phase("evaluation"):
                 found = {
                     name: finetune.predict(model, source, data.indices(name), batch=job.inference_batch)

@@ -72,7 +72,7 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
     train, views = data.indices("train"), views_of(job)
     before = clock.spent("frozen pass")
     with clock.phase("frozen pass") as report:
-        key = _features_key(job, backbone, wanted[0], kept)
+        key = features_key(job, backbone, wanted[0], kept)
         features, passed = frozen_pass(
             frozen, pixels, data.rows, key=key, cache=job.cache, kept=list(kept.values()), progress=report
         )
@@ -198,7 +198,7 @@ def _network_key(job: Job, backbone: Backbone, seed: int) -> dict[str, Any]:
     }
 
 
-def _features_key(job: Job, backbone: Backbone, cell: Plan, kept: Collection[int]) -> dict[str, Any]:
+def features_key(job: Job, backbone: Backbone, cell: Plan, kept: Collection[int]) -> dict[str, Any]:
     """Everything that could change a feature; the pixels' file is itself named by what is in it.
 
     An engine that fuses operations rounds differently where it also has to give what is between them.

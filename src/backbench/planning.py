@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -18,18 +17,11 @@ from backbench import datasets, hardware, pixels, splits
 from backbench.backbones import keras_cache, parse_backbones
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import parse_freeze
-from backbench.clock import seconds_of
 from backbench.errors import RequestError, UnavailableError
+from backbench.options import pretrained_of
 from backbench.records import Dataset, Job, Listing, Pixels, Request
 
 BACKENDS = ("tensorflow", "jax", "torch")
-
-# What can be asked for; the command line offers the same.
-ENGINES = ("auto", "keras", "openvino")
-PRECISIONS = ("auto", "float32", "bfloat16")
-EXECUTORS = ("local", "ray")
-AUGMENTS = (None, "light", "none")
-KEPT_MODELS = (None, "best", "all", "none")
 
 # Operations that a network must have to do on all images before it pays to convert it, which takes some seconds.
 WORTH_CONVERTING = 5e11
@@ -37,57 +29,10 @@ WORTH_CONVERTING = 5e11
 # Most epochs of gradient training: of pretrained networks, which start at the probe, and of what starts at random.
 EPOCHS, EPOCHS_FROM_SCRATCH = 10, 25
 
-# What the hand-made CNN takes where neither the user nor the dataset names a size, and at least needs.
-SCRATCH_SIZE, SCRATCH_MIN_SIZE = 128, 16
+# What the hand-made CNN takes where neither the user nor the dataset names a size.
+SCRATCH_SIZE = 128
 
 Progress = Callable[[str, int, int], None]
-
-
-def check(request: Request) -> None:
-    """Raise RequestError for whatever is wrong with the options themselves."""
-    for name, least in (
-        ("seeds", 1),
-        ("epochs", 1),
-        ("batch_size", 1),
-        ("views", 1),
-        ("workers", 1),
-        ("min_per_class", 1),
-    ):
-        value = getattr(request, name)
-        if value is not None and value < least:
-            option = name.replace("_", "-")
-            raise RequestError(f"--{option} {value} means nothing: at least {least}")
-    if request.limit is not None and request.limit < 1:
-        raise RequestError(
-            f"--limit {request.limit} leaves no images: at least 1 per split, and one per class in train"
-        )
-    if not 0 <= request.keep_gb < math.inf:
-        raise RequestError(f"--keep-gb {request.keep_gb} means nothing: 0 keeps no activations, 20 is the default")
-    choices = {
-        "resize": pixels.RESIZES,
-        "augment": AUGMENTS,
-        "keep_models": KEPT_MODELS,
-        "engine": ENGINES,
-        "precision": PRECISIONS,
-        "executor": EXECUTORS,
-    }
-    for name, known in choices.items():
-        if getattr(request, name) not in known:
-            option = name.replace("_", "-")
-            raise RequestError(
-                f"--{option} {getattr(request, name)} is unknown: use one of {', '.join(filter(None, known))}"
-            )
-    timeout_of(request)
-    _pretrained(request)
-    parse_freeze(request.freeze)
-    for backbone in parse_backbones(request.backbones):
-        least = backbone.min_size if backbone else SCRATCH_MIN_SIZE
-        name = backbone.name if backbone else "scratch"
-        if request.image_size is not None and request.image_size < least:
-            raise RequestError(
-                f"{name} needs images of at least {least} px, not {request.image_size}:"
-                f" use --image-size {least} or more, or take it out with --backbones {request.backbones},-{name}"
-            )
 
 
 def listing_for(request: Request, *, progress: Progress) -> Listing:
@@ -130,7 +75,7 @@ def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], ca
     """One job per backbone and kind of weights, in the order asked for; weights and pixels are not there yet."""
     for backbone in parse_backbones(request.backbones):
         native = backbone.native_size if backbone else SCRATCH_SIZE
-        for pretrained in _pretrained(request) if backbone else (False,):
+        for pretrained in pretrained_of(request) if backbone else (False,):
             yield Job(
                 backbone=backbone,
                 pretrained=pretrained,
@@ -230,6 +175,26 @@ def with_pixels(job: Job, listing: Listing, *, progress: Progress, may_go_on: Ca
     return replace(job, pixels=found)
 
 
+def screened(job: Job, listing: Listing, *, images: int) -> tuple[Job, Listing]:
+    """The job on so many images of train alone, evenly over the classes, and the listing that has no others.
+
+    Its cells keep their identity, which is that of the whole dataset.
+    """
+    data = job.dataset
+    train = data.indices("train")
+    by_class = train[np.argsort(data.labels[train], kind="stable")]
+    chosen = np.sort(by_class[np.linspace(0, len(by_class) - 1, min(images, len(by_class))).astype(int)])
+    few = replace(
+        data,
+        ids=tuple(data.ids[item] for item in chosen),
+        labels=data.labels[chosen],
+        split=data.split[chosen],
+        rows=np.arange(len(chosen)),
+        copies={},
+    )
+    return replace(job, dataset=few), datasets.select(listing, data.rows[chosen], listing.published)
+
+
 def pixels_of(dataset: Dataset, found: Pixels, items: Iterable[str]) -> Mapping[str, NDArray[np.uint8]]:
     """Pixels of these items by id, without those that cannot be had: the page does without."""
     rows = dict(zip(dataset.ids, dataset.rows.tolist(), strict=True))
@@ -257,21 +222,6 @@ def _backend() -> str:
             f"the Keras backend '{backend}' is not installed: pip install {backend}, or set KERAS_BACKEND"
         )
     return backend
-
-
-def timeout_of(request: Request) -> float | None:
-    """Most seconds that a cell may take. Raises RequestError for what is no duration."""
-    try:
-        return None if request.timeout is None else seconds_of(request.timeout)
-    except ValueError:
-        raise RequestError(f"--timeout {request.timeout} is no duration: write 90s, 30m or 2h") from None
-
-
-def _pretrained(request: Request) -> tuple[bool, ...]:
-    kinds = tuple(dict.fromkeys(part.strip() for part in request.weights.split(",") if part.strip()))
-    if not kinds or set(kinds) - {"imagenet", "none"}:
-        raise RequestError(f"--weights {request.weights or '(empty)'} is unknown: use imagenet, none, or imagenet,none")
-    return tuple(kind == "imagenet" for kind in kinds)
 
 
 def _image_size(request: Request, of_dataset: int | None, native: int) -> int:

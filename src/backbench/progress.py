@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Callable, Mapping
+from statistics import fmean
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -40,6 +44,7 @@ class Bar:
         )
         self._finished = 0
         self._inside: dict[int, dict[str, float]] = {}
+        self._spent: Callable[[], float] | None = None
 
     def __enter__(self) -> Bar:
         return self
@@ -48,6 +53,10 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+
+    def follow(self, spent: Callable[[], float]) -> None:
+        """Show what is spent of a budget, as a share, and not jobs: nobody knows how many there will be."""
+        self._spent = spent
 
     def say(self, text: str) -> None:
         """What is going on outside of any job."""
@@ -77,8 +86,18 @@ class Bar:
 
     def _move(self) -> None:
         inside = sum(min(0.99, sum(phases.values())) for phases in self._inside.values())
-        self._bar.n = max(self._bar.n, self._finished + inside)
+        reached = self._bar.total * min(1.0, self._spent()) if self._spent else self._finished + inside
+        self._bar.n = max(self._bar.n, reached)
         self._bar.refresh()
+
+
+def tried_as(trial: Mapping[str, Any]) -> str:
+    """What a trial came to: of screening the share of train that is right, of training the selection score."""
+    mean = fmean(trial["items"])
+    if trial["images"]:
+        return f"screened, {mean:.1%} of {len(trial['items']):,} images of train right when left out"
+    epochs = "1 epoch" if trial["epochs"] == 1 else f"{trial['epochs']} epochs"
+    return f"tried for {epochs}, score {math.exp(mean):.3f}"
 
 
 def in_a_line(cell: Cell) -> str:
@@ -86,6 +105,8 @@ def in_a_line(cell: Cell) -> str:
     row = cell.row
     name = f"{row['backbone']} @ {row['freeze']}"
     name += " (random weights)" if row["weights"] == "none" and row["backbone"] != "scratch" else ""
+    if trial := cell.trace.get("trial"):
+        return f"{name}: {tried_as(trial)}"
     if cell.status != "ok":
         return f"{name}: {cell.status}: {cell.reason}"
     return (

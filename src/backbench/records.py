@@ -161,6 +161,7 @@ class Request:
     workers: int | None = None
     ray_address: str | None = None
     timeout: str | None = None
+    budget: str | None = None
     out: Path | None = None
     fresh: bool = False
     image_column: str | None = None
@@ -170,12 +171,24 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """How far cells are taken that are only to show whether all of them is worth its time.
+
+    A fully frozen one by the features of so many `images` of train, a trained one by so many `epochs` at the first
+    learning rate.
+    """
+
+    images: int | None = None
+    epochs: int | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One backbone on one dataset at one image size, with all cells that share its frozen pass.
 
     `backbone` is None for the hand-made CNN. `weights` and `pixels` are filled in when they are at hand. In `drafts`
     the job leaves trained weights for the sweep to take; None keeps none. Only memory and speed depend on
-    `inference_batch`, the images of one call that trains nothing.
+    `inference_batch`, the images of one call that trains nothing. With a `trial` its cells are not measured, but tried.
     """
 
     backbone: Backbone | None
@@ -199,6 +212,7 @@ class Job:
     wanted: tuple[str, ...] | None = None
     drafts: Path | None = None
     inference_batch: int = INFERENCE_BATCH
+    trial: Trial | None = None
 
     def images(self) -> NDArray[np.uint8]:
         """The decoded images, memory-mapped. Raises ValueError when the job was not given any."""

@@ -22,11 +22,8 @@ from backbench.columns import ADDED, COLUMN_NAMES, COLUMNS
 from backbench.errors import DamagedError, RequestError
 from backbench.records import Cell, Finished
 
-# Records of cells carry a digest of themselves from the second on.
-SCHEMA = 2
-
-# The record of a run does from the third on.
-RUN_SCHEMA = 3
+# Records of cells carry a digest of themselves from the second on, that of a run from the third.
+SCHEMA, RUN_SCHEMA = 2, 3
 
 _AGAIN = "run the sweep again, which sets it aside and measures anew"
 
@@ -88,10 +85,11 @@ def read_run(directory: Path) -> dict[str, Any]:
     return {name: value for name, value in run.items() if name != "sha256"}
 
 
-def write_cell(directory: Path, finished: Finished) -> None:
+def write_cell(directory: Path, finished: Finished, *, among: Iterable[Cell] | None = None) -> tuple[str, ...]:
     """Store a finished cell: predictions, head and trained weights first, then the record that makes them count.
 
-    An earlier cell for the same place in the table is forgotten, unless it is ok and this one is not.
+    An earlier cell for the same place in the table is forgotten, unless it is ok and this one is not; the ids of those.
+    `among` are the stored cells, where they need not be read once more.
     """
     cell = finished.cell
     files = {}
@@ -107,10 +105,12 @@ def write_cell(directory: Path, finished: Finished) -> None:
         finished.model.replace(path)
     content = {"schema": SCHEMA, **asdict(cell), "files": files}
     write_json(directory / "cells" / f"{cell.cell_id}.json", sealed(content))
-    for earlier in read_cells(directory):
-        replaced = cell.status == "ok" or earlier.status != "ok"
-        if replaced and earlier.cell_id != cell.cell_id and place(earlier) == place(cell):
-            forget(directory, earlier.cell_id)
+    others = [other for other in (read_cells(directory) if among is None else among) if other.cell_id != cell.cell_id]
+    wins, here = cell.status == "ok", place(cell)
+    replaced = tuple(other.cell_id for other in others if place(other) == here and (wins or other.status != "ok"))
+    for cell_id in replaced:
+        forget(directory, cell_id)
+    return replaced
 
 
 def forget(directory: Path, cell_id: str) -> None:

@@ -8,20 +8,16 @@ if __name__ == "__main__":  # before the imports, which --help does not need
     sweep_command(prog_name="python -m backbench.sweep")
 
 import time
-from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from backbench import (
     datasets,
     doctor,
     executors,
-    forecast,
+    options,
     planning,
     preconditions,
     provenance,
@@ -29,40 +25,17 @@ from backbench import (
     store,
     thumbnails,
 )
-from backbench.ahead import Ahead
-from backbench.analysis.winners import trained, worth_keeping
 from backbench.cache import cache_root, forget_leftovers
-from backbench.cache_limit import evict, let_go, letting_go, limit_bytes
-from backbench.cells import Plan, but_weights, empty_row, plan
-from backbench.errors import BackbenchError, UnavailableError
-from backbench.executors.attempts import Broken
-from backbench.progress import Bar, in_a_line
-from backbench.records import (
-    Cell,
-    Event,
-    Finished,
-    Job,
-    Listing,
-    Note,
-    Progress,
-    Request,
-    Summary,
-)
-from backbench.supply import Supply
-
-
-@dataclass
-class Outcome:
-    """What a sweep did: where its results are and how many cells came to which end."""
-
-    directory: Path
-    already: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every requested cell is ok, or pruned by a budget."""
-        return not (self.counts.get("failed") or self.counts.get("skipped"))
+from backbench.cache_limit import evict, letting_go, limit_bytes
+from backbench.cells import Order
+from backbench.forecast import known, longest_first
+from backbench.forecast_text import error_in_words
+from backbench.outcome import Outcome
+from backbench.prices import Prices
+from backbench.progress import Bar
+from backbench.records import Request
+from backbench.spending import Purse, Spending
+from backbench.work import Work
 
 
 def run(request: Request, *, visible: bool | None = None) -> Outcome:
@@ -70,7 +43,8 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
 
     Raises RequestError before anything is written when the request or the data cannot be used.
     """
-    planning.check(request)
+    began = time.monotonic()
+    options.check(request)
     run_jobs = executors.chosen(request)
     directory = results_directory(request)
     cache = cache_root()
@@ -97,7 +71,6 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
         made = [cell.identity for cell in doctor.whole_cells(directory) if cell.status == "ok"]
         preconditions.same_makers(directory, made, jobs)
     record = provenance.record(request, dataset, jobs=jobs, resolved=resolved, earlier=earlier)
-    outcome = Outcome(directory)
     with store.locked(directory), letting_go(), Bar(len(jobs), visible=visible) as bar:
         if request.fresh:
             store.clear(directory)
@@ -110,199 +83,48 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
             thumbnails.keep(directory, {})
             (directory / report.PAGE).unlink(missing_ok=True)
         store.forget_drafts(directory)
+        speeds, there = known(directory, jobs[0])
+        prices = Prices(speeds)
         if request.executor == "ray":
-            jobs = forecast.longest_first(jobs, *forecast.known(directory, jobs[0]))
-        sweep = _Sweep(
-            jobs, listing, directory=directory, request=request, keep=resolved["keep_models"], outcome=outcome, bar=bar
+            jobs = longest_first(jobs, speeds, there)
+        work = Work(
+            jobs,
+            listing,
+            directory=directory,
+            request=request,
+            keep=resolved["keep_models"],
+            prices=prices,
+            bar=bar,
         )
+        budget = options.budget_of(request)
+        spending = Spending(work, prices, Purse(budget, began)) if budget else None
+        run_here = partial(run_jobs, logs=directory / "logs", timeout=options.timeout_of(request))
         try:
-            jobs_run = run_jobs(sweep.ready(), logs=directory / "logs", timeout=planning.timeout_of(request))
-            with closing(sweep.ahead), closing(jobs_run) as events:
-                for position, event in events:
-                    sweep.take(position, event)
+            with closing(work.ahead):
+                if spending:
+                    spending.spend(run_here)
+                else:
+                    work.do([Order(position) for position in range(len(jobs))], run_here)
         finally:
             store.forget_drafts(directory)
             kept = earlier.get("resolved", {}).get("keep_models", "best")
             asked_anew = record["images"] != earlier.get("images") or resolved["keep_models"] != kept
-            renewed = renewed or sweep.changed or asked_anew or not store.table_is_current(directory)
+            renewed = renewed or work.changed or asked_anew or not store.table_is_current(directory)
             if renewed:
                 record["finished"] = provenance.now()
-                record["jobs"] = [*earlier.get("jobs", []), *sweep.summaries]
-                record["decode_seconds"] = {str(size): spent for size, spent in sweep.decode_seconds.items()}
+                record["jobs"] = [*earlier.get("jobs", []), *work.summaries]
+                record["decode_seconds"] = {str(size): spent for size, spent in work.decode_seconds.items()}
+                record["forecast"] = prices.error()
                 store.write_run(directory, record)
                 store.write_table(directory, store.table(store.read_cells(directory)))
         bar.say("drawing the leaderboard")
         if renewed or not doctor.page_is_current(directory):
             report.build(directory, decoded=partial(planning.pixels_of, dataset, pixels))
-    return outcome
-
-
-class _Sweep:
-    """Feeds jobs to the executor and stores what comes back: the one writer of the results folder."""
-
-    def __init__(
-        self,
-        jobs: list[Job],
-        listing: Listing,
-        *,
-        directory: Path,
-        request: Request,
-        keep: str,
-        outcome: Outcome,
-        bar: Bar,
-    ) -> None:
-        self.jobs, self.listing, self.directory, self.keep = jobs, listing, directory, keep
-        self.outcome, self.bar = outcome, bar
-        self.changed = False
-        self.summaries: list[Mapping[str, Any]] = []
-        self.decode_seconds: dict[int, float] = {}
-        self.held = [cell for cell in store.read_cells(directory) if cell.status == "ok"]
-        self.ok = {cell.cell_id for cell in self.held}
-        # Who asks for all weights gets those that were not kept by training once more.
-        bare = set(trained(store.table(self.held))["cell_id"]) - store.models(directory)
-        self.there = self.ok - bare if request.keep_models == "all" else self.ok
-        self.done = set(self.there)
-        self.open = {_series(job) for job in jobs}
-        wanted = {job.backbone.name: job.backbone for job in jobs if job.backbone and job.pretrained}
-        self.supply = Supply(wanted.values(), cache=jobs[0].cache, mirrors=request.mirrors)
-        self.ahead = Ahead(listing)
-
-    def ready(self) -> Iterator[tuple[int, Job] | None]:
-        """Jobs with something left to do, once their weights and pixels are at hand, and None until then."""
-        for position, job in enumerate(self.jobs):
-            if job.backbone and job.pretrained:
-                if self.supply.waiting_for(job.backbone):
-                    self.bar.say(f"{job.label}: getting weights")
-                while self.supply.waiting_for(job.backbone):
-                    self.supply.quiet(False)
-                    yield None
-                try:
-                    job = replace(job, weights=self.supply.get(job.backbone))
-                except UnavailableError as error:
-                    self._without_weights(position, job, str(error))
-                    continue
-            self.jobs[position] = job
-            plans = plan(job)
-            for cell in plans:
-                if cell.impossible and cell.cell_id not in self.done:
-                    self._missed(job, cell, "skipped", cell.impossible)
-            missing = tuple(cell.cell_id for cell in plans if cell.cell_id not in self.done)
-            held = sum(cell.cell_id in self.there for cell in plans)
-            self._count("ok", held)
-            self.outcome.already += held
-            if not missing:
-                self._over(position, job)
-                continue
-            drafts = None if self.keep == "none" else store.drafts(self.directory)
-            try:
-                began = time.perf_counter()
-                job = yield from self.ahead.decoded(replace(job, wanted=missing, drafts=drafts), self.bar.step)
-                self.decode_seconds[job.image_size] = time.perf_counter() - began
-            except BackbenchError as error:
-                self._end(position, job, Broken("skipped", str(error)))
-                continue
-            self.jobs[position] = job
-            self.bar.say(f"{job.label}: starting")
-            self.ahead.start(job, [later for later in self.jobs[position + 1 :] if self._wants_pixels(later)])
-            yield position, job
-
-    def take(self, position: int, event: Event | Broken) -> None:
-        """Act on one event of one job."""
-        job = self.jobs[position]
-        if isinstance(event, Progress):
-            self.bar.phase(position, job.label, event.phase, event.done, event.total)
-            for background in (self.supply, self.ahead):
-                background.quiet(event.phase in ("timing", "memory"))
-        elif isinstance(event, Finished):
-            self._store(event)
-        elif isinstance(event, Note):
-            self.bar.line(event.text)
-        elif isinstance(event, Summary):
-            self.summaries.append(
-                {"label": event.label, "seconds": dict(event.seconds), "environment": dict(event.environment)}
-            )
-            self._over(position, job)
-        elif isinstance(event, Broken):
-            self._end(position, job, event)
-
-    def _wants_pixels(self, job: Job) -> bool:
-        """Whether a job will surely run: its weights are at hand and some of its cells are not."""
-        if job.backbone and job.pretrained:
-            if self.supply.waiting_for(job.backbone):
-                return False
-            try:
-                job = replace(job, weights=self.supply.get(job.backbone))
-            except UnavailableError:
-                return False
-        return any(not cell.impossible and cell.cell_id not in self.done for cell in plan(job))
-
-    def _without_weights(self, position: int, job: Job, reason: str) -> None:
-        """Cells that were measured while the weights could be had still count; the others are skipped."""
-        held = {but_weights(cell.identity) for cell in self.held}
-        there = [cell.cell_id for cell in plan(job) if but_weights(cell.identity) in held]
-        self.done.update(there)
-        self._count("ok", len(there))
-        self.outcome.already += len(there)
-        self._end(position, job, Broken("skipped", reason))
-
-    def _end(self, position: int, job: Job, broken: Broken) -> None:
-        """Cells that broke are stored with what stopped them: all that the job still owed, unless some are named."""
-        for cell in plan(job):
-            if cell.cell_id not in self.done and (not broken.cells or cell.cell_id in broken.cells):
-                self._missed(job, cell, broken.status, cell.impossible or broken.reason)
-        if not broken.cells:
-            self._over(position, job)
-
-    def _over(self, position: int, job: Job) -> None:
-        self.open.discard(_series(job))
-        if self.keep != "all" and store.models(self.directory):
-            self._thin(store.table(store.read_cells(self.directory)))
-        # The page will show images of the first size.
-        if job.pixels and job.image_size not in {self.jobs[0].image_size, *(size for *_, size in self.open)}:
-            let_go(job.pixels.path)
-        evict(job.cache, limit_bytes())
-        self.bar.end(position)
-
-    def _thin(self, table: pd.DataFrame) -> None:
-        """Let go of trained weights that are beaten, or that nobody wants."""
-        if self.keep != "all":
-            wanted = worth_keeping(table, open_series=self.open) if self.keep == "best" else ()
-            store.keep_models(self.directory, wanted)
-
-    def _missed(self, job: Job, cell: Plan, status: str, reason: str) -> None:
-        row = {**empty_row(job, cell), "status": status}
-        self._store(Finished(Cell(cell.cell_id, status, reason, cell.identity, row)))
-
-    def _store(self, finished: Finished) -> None:
-        cell = finished.cell
-        if cell.status != "ok" and cell.cell_id in self.ok:  # it was measured before, only its weights are missing
-            self.done.add(cell.cell_id)
-            self._count("ok", 1)
-            self.bar.line(f"{in_a_line(cell)}; what was measured earlier stays")
-            return
-        try:
-            store.write_cell(self.directory, finished)
-        except ValueError as error:  # a number that JSON does not know must not end the whole sweep
-            row = {name: value for name, value in cell.row.items() if isinstance(value, str | int)}
-            cell = Cell(cell.cell_id, "failed", f"a measured value is not finite: {error}", cell.identity, row)
-            store.write_cell(self.directory, Finished(cell))
-        self.done.add(cell.cell_id)
-        self.changed = True
-        self._count(cell.status, 1)
-        table = store.table(store.read_cells(self.directory))
-        store.write_table(self.directory, table)
-        self._thin(table)
-        self.bar.line(in_a_line(cell))
-
-    def _count(self, status: str, cells: int) -> None:
-        if cells:
-            self.outcome.counts[status] = self.outcome.counts.get(status, 0) + cells
-
-
-def _series(job: Job) -> tuple[str, str, int]:
-    """Backbone, weights and image size, as in the table."""
-    name = job.backbone.name if job.backbone else "scratch"
-    return name, "imagenet" if job.pretrained else "none", job.image_size
+        if spending:
+            bar.line(spending.report())
+        for line in error_in_words(prices.error()):
+            bar.line(line)
+    return work.outcome
 
 
 def results_directory(request: Request) -> Path:

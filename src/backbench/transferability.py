@@ -82,7 +82,13 @@ def class_sums(
 
 
 def ridge_loo(spectrum: Spectrum, truth: NDArray[np.int64], *, sums: Doubles) -> Doubles:
-    """Leave-one-out accuracy of ridge regression on one-hot labels [n], at each of the PENALTIES [L].
+    """Leave-one-out accuracy of ridge regression on one-hot labels [n], at each of the PENALTIES [L]."""
+    accuracies: Doubles = ridge_right(spectrum, truth, sums=sums).mean(axis=0)
+    return accuracies
+
+
+def ridge_right(spectrum: Spectrum, truth: NDArray[np.int64], *, sums: Doubles) -> NDArray[np.bool_]:
+    """Which images [n] ridge regression gets right with each left out in turn, at each of the PENALTIES: [n, L].
 
     Exact for the ridge and its intercept without one fit more: with fitted values F and leverages h, what the model
     without image i says of it is Y_i - (Y_i - F_i) / (1 - h_i) (Golub, Heath and Wahba 1979, the identity behind
@@ -93,15 +99,15 @@ def ridge_loo(spectrum: Spectrum, truth: NDArray[np.int64], *, sums: Doubles) ->
     squared = spectrum.eigenvalues * n
     penalised = squared[:, None] + n * np.array(PENALTIES)
     solved = (sums[:, :, None] / penalised[:, None, :]).reshape(len(squared), classes * len(PENALTIES))
-    right = np.zeros(len(PENALTIES))
+    right = np.zeros((n, len(PENALTIES)), bool)
     for block in blocks(n):
         rotated = spectrum.rotated[block].astype(np.float64)
         fitted = shares[:, None] + (rotated @ solved).reshape(len(rotated), classes, -1)
         rest = 1 - 1 / n - rotated**2 @ (1 / penalised)
         actual = np.eye(classes)[truth[block]][:, :, None]
         left_out = actual - (actual - fitted) / np.maximum(rest, np.finfo(float).eps)[:, None, :]
-        right += np.sum(left_out.argmax(axis=1) == truth[block][:, None], axis=0)
-    return right / n
+        right[block] = left_out.argmax(axis=1) == truth[block][:, None]
+    return right
 
 
 def knn_loo(features: NDArray[Any], truth: NDArray[np.int64], *, rows: Rows, classes: int) -> Doubles:

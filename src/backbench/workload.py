@@ -70,8 +70,10 @@ def work_of(job: Job, wanted: Collection[str]) -> Work:
 
 
 def _training(job: Job, trained: float, recomputed: float, train: int, val: int) -> float:
-    trials = TRIALS if job.pretrained else 1
-    return trials * job.epochs * (train * (STEP * trained + recomputed) + val * (trained + recomputed))
+    trials, epochs = (TRIALS if job.pretrained else 1), job.epochs
+    if job.trial:
+        trials, epochs = 1, job.trial.epochs or 0
+    return trials * epochs * (train * (STEP * trained + recomputed) + val * (trained + recomputed))
 
 
 def memory_of(job: Job) -> float:

@@ -35,7 +35,7 @@ class Recommendation:
     `pretrained` is the first pretrained candidate; `over_scratch` and `over_control` say how far it is ahead of the
     other two on test.
     `need_for_pretraining` is `yes`, `no`, `unclear` (measured, but chance or a conflict of val and test is not
-    excluded) or `unknown` (not measured).
+    excluded) or `unknown` (not measured); `scratch_asked` is whether the small CNN was to be measured at all.
     Of all `cells`, those that a sweep was to measure and has not are `unmeasured`, by name.
     `sentences` say all of it, the answer first; the last of them, `cautions`, say how far to trust it.
     """
@@ -57,6 +57,7 @@ class Recommendation:
     fastest_pretrained: Candidate | None = None
     smallest_pretrained: Candidate | None = None
     scratch: Candidate | None = None
+    scratch_asked: bool = False
     pretrained: Candidate | None = None
     control: Candidate | None = None
     over_scratch: Advantage | None = None
@@ -122,6 +123,7 @@ def recommendation(
         pruned=int(statuses.get("pruned", 0)),
         unmeasured=tuple(cell_labels(rows)[rows["status"] == UNMEASURED]),
         cells=len(rows),
+        scratch_asked=bool((rows["backbone"] == "scratch").any()),
     )
     found = candidates(table)
     if found:

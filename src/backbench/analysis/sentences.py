@@ -156,7 +156,8 @@ def _need(facts: Recommendation, best: Candidate) -> Iterator[str]:
     scratch, pretrained = facts.scratch, facts.pretrained
     if scratch is None:
         if facts.control is None or pretrained is None:
-            yield "Whether a pretrained network is needed was not measured: add scratch to --backbones to find out."
+            why = "scratch did not finish" if facts.scratch_asked else "add scratch to --backbones to find out"
+            yield f"Whether a pretrained network is needed was not measured: {why}."
         return
     if pretrained is None:
         yield "Whether a pretrained network would do better was not measured: none finished."

@@ -24,6 +24,10 @@ class Section:
     listed: tuple[Mapping[str, str], ...] = ()
 
 
+# Where a network's training was pruned, its probe stands for it.
+PRUNED = " A budget pruned some of what these networks could have been, which favours scores that agree with it."
+
+
 def section(table: pd.DataFrame) -> Section:
     """From the table of cells."""
     final = final_results(table)
@@ -32,7 +36,7 @@ def section(table: pd.DataFrame) -> Section:
         return Section()
     return Section(
         networks=len(final),
-        sentence=sentence(judged, len(final)),
+        sentence=sentence(judged, len(final)) + (PRUNED if (table["status"] == "pruned").any() else ""),
         judged=tuple(_judged(score) for score in judged),
         listed=tuple(_listed(row) for row in final.head(LISTED).to_dict(orient="records")),
     )

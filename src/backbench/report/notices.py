@@ -44,6 +44,12 @@ def _notices(run: Mapping[str, Any], facts: Recommendation, known_from_train: st
             f"{'was' if missing == 1 else 'were'} not measured ({_some(facts.unmeasured)}). The same command goes on "
             "where it stopped."
         )
+    if facts.pruned:
+        yield (
+            f"A budget chose what to measure: {numbers.count(facts.pruned)} of {_many(facts.cells, 'cell')} "
+            f"{'was' if facts.pruned == 1 else 'were'} pruned, and the list below says why each was. The best of what "
+            "was measured need not be the best of all; without --budget the same command measures the rest."
+        )
     limit = number(section(run, "request").get("limit"))
     if limit:
         yield (

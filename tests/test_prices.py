@@ -1,0 +1,101 @@
+"""What jobs will take, corrected by what they took, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backbench import datasets, planning
+from backbench.cells import plan
+from backbench.forecast import EPOCHS, OVERHEAD, Speeds
+from backbench.prices import STARTING, Prices
+from backbench.records import Job, Request, Trial
+from backbench.workload import work_of
+
+RESOLVED = {"engine": "keras", "precision": "float32", "backend": "tensorflow", "keep_models": "best"}
+NOTHING: dict[str, dict[str, float]] = {"training": {}, "frozen": {}, "probe": {}, "overhead": {}}
+
+
+def job(backbone: str = "MobileNetV2", **asked: Any) -> Job:
+    request = Request(backbones=backbone, freeze="all,all-1", **asked)
+    dataset = datasets.assemble(planning.listing_for(request, progress=lambda *_: None), {})
+    (made,) = planning.jobs_for(request, dataset, resolved=RESOLVED, cache=Path("nowhere"))
+    return made
+
+
+def ids(made: Job, *freezes: str) -> list[str]:
+    return [cell.cell_id for cell in plan(made) if cell.freeze in freezes]
+
+
+def learnt(prices: Prices, made: Job, *freezes: str, wall: float, **phases: float) -> None:
+    seconds = {name.replace("_", "-" if name == "fine_tuning" else " "): value for name, value in phases.items()}
+    prices.learn(made, ids(made, *freezes), said=10.0, phases=seconds, wall=wall)
+
+
+def test_a_job_that_ran_is_expected_to_take_what_it_took() -> None:
+    prices, made = Prices(Speeds(NOTHING, product=1e11)), job()
+    learnt(prices, made, "all", wall=30.0, frozen_pass=12.0, probe=3.0)
+    assert prices.expected(made, ids(made, "all")) == pytest.approx(30.0)
+
+
+def test_a_trial_tells_what_the_whole_cell_will_take() -> None:
+    prices, made = Prices(Speeds(NOTHING, product=1e11)), job(epochs=9)
+    tried = replace(made, trial=Trial(epochs=1))
+    learnt(prices, tried, "all-1", wall=30.0, frozen_pass=10.0, probe=2.0, fine_tuning=8.0, starting=5.0)
+    assert prices.expected(tried, ids(made, "all-1")) == pytest.approx(30.0)
+    # Of the trial's eight seconds three grow with its work; the whole has three rates of nine epochs, a third of which
+    # are taken for needed, and says at its end what all images are.
+    (whole,), (one,) = (work_of(each, ids(made, "all-1")).training.values() for each in (made, tried))
+    assert prices.expected(made, ids(made, "all-1")) == pytest.approx(10 + 2 + OVERHEAD + 5 + 3 * whole / one * EPOCHS)
+
+
+def test_the_share_of_the_epochs_is_learnt_from_what_was_tried_and_then_measured() -> None:
+    prices, made = Prices(Speeds(NOTHING, product=1e11)), job(epochs=9)
+    tried = replace(made, trial=Trial(epochs=1))
+    learnt(prices, tried, "all-1", wall=30.0, frozen_pass=10.0, probe=2.0, fine_tuning=8.0, starting=5.0)
+    (whole,), (one,) = (work_of(each, ids(made, "all-1")).training.values() for each in (made, tried))
+    spent = 5 + 0.5 * 3 * whole / one
+    learnt(prices, made, "all-1", wall=22 + spent, frozen_pass=10.0, probe=2.0, fine_tuning=spent, starting=5.0)
+    assert prices.shares == [pytest.approx(0.5)]
+    assert prices.expected(made, ids(made, "all-1")) == pytest.approx(22 + spent)
+
+
+def test_what_never_ran_is_expected_to_be_as_quick_for_its_work_as_what_did() -> None:
+    prices, made, other = Prices(Speeds(NOTHING, product=1e11)), job(), job("VGG16")
+    learnt(prices, made, "all", wall=22.0, frozen_pass=10.0, probe=2.0)
+    works = [work_of(each, ids(each, "all")) for each in (made, other)]
+    passed = 10 * works[1].frozen / works[0].frozen
+    probed = 2 * works[1].probe / works[0].probe
+    assert prices.expected(other, ids(other, "all")) == pytest.approx(10 + passed + probed)
+
+
+def test_with_nothing_to_go_by_a_trained_cell_has_a_start_and_its_work_at_a_guessed_speed() -> None:
+    prices, made = Prices(Speeds(NOTHING, product=1e11)), job()
+    alone = prices.expected(made, ids(made, "all"))
+    both = prices.expected(made, ids(made, "all", "all-1"))
+    (flops,) = work_of(made, ids(made, "all-1")).training.values()
+    assert both - alone == pytest.approx(STARTING + flops * EPOCHS / (0.3 * 1e11))
+
+
+def test_the_error_is_that_of_the_sum_and_of_the_typical_job() -> None:
+    prices, made = Prices(Speeds(NOTHING, product=1e11)), job()
+    assert prices.error() == {"jobs": 0, "said": 0.0, "taken": 0.0, "median_factor": 1.0}
+    for wall in (5.0, 10.0, 40.0):  # each was said to take ten
+        learnt(prices, made, "all", wall=wall, frozen_pass=4.0)
+    assert prices.error() == {"jobs": 3, "said": 30.0, "taken": 55.0, "median_factor": 2.0}
+
+
+def test_a_screening_is_its_images_and_its_start() -> None:
+    prices, made = Prices(Speeds(NOTHING, product=1e11)), job()
+    listing = planning.listing_for(Request(), progress=lambda *_: None)
+    before = prices.expected(made, ids(made, "all"))
+    few, _ = planning.screened(replace(made, trial=Trial(images=100)), listing, images=100)
+    learnt(prices, few, "all", wall=9.0, frozen_pass=2.0, scores=1.0)
+    assert prices.expected(few, ids(few, "all")) == pytest.approx(9.0)
+    # Nor does it cost more before the dataset has been cut down to them, which is when it is decided upon.
+    assert prices.expected(replace(made, trial=Trial(images=100)), ids(made, "all")) == pytest.approx(9.0)
+    # By Keras in float32 and without latency or memory: it says nothing of a whole job.
+    assert prices.expected(made, ids(made, "all")) == before
