@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -382,6 +383,19 @@ def test_the_command_says_what_was_spent(machine: Machine, tmp_path: Path) -> No
     assert "cells measured" in found.stdout
 
 
+def test_what_measured_everything_can_be_replayed(machine: Machine, tmp_path: Path) -> None:
+    sweep.run(request(tmp_path / "r", backbones="MobileNetV2,MobileNet,Xception"))
+    found = CliRunner().invoke(cli.main, ["replay", str(tmp_path / "r"), "--draws", "2"])
+    assert found.exit_code == 0, found.output
+    # Nine candidates, 3 probes and 18 trained cells, each of which says that it took 10 s.
+    assert found.stdout.splitlines()[0].startswith("digits: 9 candidates, 3 min 30 s in all; 2 replays")
+    replayed = pd.read_csv(tmp_path / "r" / "replay.csv")
+    assert len(replayed) == 2 * 8 * 2
+    assert set(replayed.loc[replayed["budget"] == 1.0, "chosen"]) == {"MobileNetV2@all-2"}
+    assert (tmp_path / "r" / "plots" / "replay.png").read_bytes()[:4] == b"\x89PNG"
+    assert "successive halving" in (tmp_path / "r" / "plots" / "replay.svg").read_text()
+
+
 def test_a_past_is_what_the_cells_say(machine: Machine, tmp_path: Path) -> None:
     sweep.run(request(tmp_path / "r", backbones="MobileNetV2", seeds=2))
     known = past(tmp_path / "r")
@@ -394,6 +408,23 @@ def test_a_past_is_what_the_cells_say(machine: Machine, tmp_path: Path) -> None:
     assert known.test[arm] == pytest.approx((0.75 + 0.76) / 2)
     for cell in store.read_cells(tmp_path / "r"):
         assert np.exp(known.final[cell.cell_id].mean()) == pytest.approx(cell.row["selection_score"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"budget": "60s"}, "was measured under a budget"),
+        ({"backbones": "MobileNetV2", "freeze": "all"}, "has 1 finished candidates"),
+    ],
+)
+def test_what_cannot_be_replayed_is_said_in_one_line(
+    machine: Machine, tmp_path: Path, asked: dict[str, Any], said: str
+) -> None:
+    sweep.run(request(tmp_path / "r", **asked))
+    found = CliRunner().invoke(cli.main, ["replay", str(tmp_path / "r")])
+    assert found.exit_code == 2
+    assert said in found.stderr
+    assert len(found.stderr.splitlines()) == 1
 
 
 def test_the_bar_shows_what_is_spent_of_a_budget_and_never_more_than_all() -> None:

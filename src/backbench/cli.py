@@ -200,6 +200,18 @@ def predict_command(model: Path, images: tuple[Path, ...], top: int, json_wanted
         sys.exit(INCOMPLETE)
 
 
+@main.command("replay")
+@click.argument("directory", type=click.Path(path_type=Path))
+@_option("--draws", "Replays of each budget.", type=click.IntRange(min=1), default=20)
+@plainly
+def replay_command(directory: Path, draws: int) -> None:
+    """Say what --budget would have found in DIRECTORY, where a sweep measured everything: replay.csv and a picture."""
+    from backbench.replay import write
+
+    for line in write(directory, draws=draws):
+        click.echo(line)
+
+
 @main.command("doctor")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
