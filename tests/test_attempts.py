@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from planned_jobs import cells_of, planned
 
-from backbench import planning
 from backbench.cells import plan
 from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, after_loss, overrun
-from backbench.records import Cell, Finished, Job, Progress, Request, Started, Summary
+from backbench.records import Cell, Finished, Job, Progress, Started, Summary
 
 NO_ROOM = Broken("failed", "MemoryError: no room", memory=True)
 KILLED = Broken("failed", "the job was killed by SIGKILL", memory=True, presumed=True)
@@ -18,18 +17,10 @@ CRASH = Broken("failed", "the job was killed by SIGSEGV")
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job() -> Job:
     """MobileNetV2 with random weights at three depths, on a few real digits."""
-    cache: Path = tmp_path_factory.mktemp("cache")
-    request = Request(limit=20, freeze="all,all-1,all-2", weights="none", image_size=32, backbones="MobileNetV2")
-
-    def quiet(_name: str, _done: int, _total: int) -> None: ...
-
-    listing = planning.listing_for(request, progress=quiet)
-    dataset, _ = planning.dataset_for(request, listing, cache=cache, progress=quiet)
-    resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
-    (job,) = planning.jobs_for(request, dataset, resolved=resolved, cache=cache)
-    return replace(job, wanted=tuple(cell.cell_id for cell in plan(job)))
+    (job,) = planned(limit=20, freeze="all,all-1,all-2", weights="none", image_size=32, backbones="MobileNetV2")
+    return replace(job, wanted=cells_of(job))
 
 
 def in_work(job: Job, cell: str | None, phase: str) -> Attempt:

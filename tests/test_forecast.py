@@ -7,35 +7,22 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from planned_jobs import RESOLVED, cells_of, planned
 
-from backbench import cli, datasets, finetune, planning, store, sweep, workload
+from backbench import cli, finetune, store, sweep, workload
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import empty_row, plan
 from backbench.forecast import GUESS, OTHERS, OWN, Expected, Forecast, forecast
 from backbench.forecast_text import as_text
-from backbench.records import Cell, Finished, Job, Request
+from backbench.records import Cell, Finished, Request
 from backbench.workload import work_of
 
-RESOLVED = {"engine": "keras", "precision": "float32", "backend": "tensorflow", "keep_models": "best"}
 TRAIN, VAL, TEST = 1259, 179, 359
 
 
-def quiet(_name: str, _done: int, _total: int) -> None: ...
-
-
-def jobs(**asked: Any) -> list[Job]:
-    request = Request(**asked)
-    dataset = datasets.assemble(planning.listing_for(request, progress=quiet), {})
-    return list(planning.jobs_for(request, dataset, resolved=RESOLVED, cache=Path("nowhere")))
-
-
-def everything(job: Job) -> set[str]:
-    return {cell.cell_id for cell in plan(job)}
-
-
 def test_the_work_of_a_frozen_backbone_is_a_pass_and_a_probe() -> None:
-    (job,) = jobs(backbones="VGG16", freeze="all")
-    work = work_of(job, everything(job))
+    (job,) = planned(backbones="VGG16", freeze="all")
+    work = work_of(job, cells_of(job))
     # 30,693,629,952 FLOPs at 224 px, the sum of the five stages; the images have 96.
     assert sum(stage.flops for stage in stages_of("VGG16")) == 30_693_261_312
     assert work.frozen == pytest.approx((TRAIN + VAL + TEST) * 30_693_261_312 * (96 / 224) ** 2)
@@ -46,34 +33,34 @@ def test_the_work_of_a_frozen_backbone_is_a_pass_and_a_probe() -> None:
 
 
 def test_training_the_last_stage_is_three_passes_of_it_in_every_epoch_and_trial() -> None:
-    (job,) = jobs(backbones="VGG16", freeze="all-1", epochs=7)
+    (job,) = planned(backbones="VGG16", freeze="all-1", epochs=7)
     (cell,) = plan(job)
     last = 2_774_532_096 * (96 / 224) ** 2
-    work = work_of(job, everything(job))
+    work = work_of(job, cells_of(job))
     assert work.training == pytest.approx({cell.cell_id: last * (3 * 7 * (3 * TRAIN + VAL) + 1797)})
     # The fourth stage ends at a stride of 8 with 512 channels, kept as float16.
     assert work.kept == 1797 * 12 * 12 * 512 * 2
 
 
 def test_boundaries_without_room_are_computed_anew() -> None:
-    (job,) = jobs(backbones="VGG16", freeze="all-1", epochs=7, keep_gb=0.1)
-    work = work_of(job, everything(job))
+    (job,) = planned(backbones="VGG16", freeze="all-1", epochs=7, keep_gb=0.1)
+    work = work_of(job, cells_of(job))
     assert work.kept == 0
-    (kept,) = work_of(jobs(backbones="VGG16", freeze="all-1", epochs=7)[0], everything(job)).training.values()
+    (kept,) = work_of(planned(backbones="VGG16", freeze="all-1", epochs=7)[0], cells_of(job)).training.values()
     (anew,) = work.training.values()
     before = sum(stage.flops for stage in stages_of("VGG16")[:4]) * (96 / 224) ** 2
     assert anew - kept == pytest.approx(before * (3 * 7 * (TRAIN + VAL) + 1797))
 
 
 def test_augmented_views_pass_as_well() -> None:
-    plain, augmented = (work_of(job, everything(job)) for job in (*jobs(backbones="VGG16", freeze="all"),
-                        *jobs(backbones="VGG16", freeze="all", augment="light", views=3)))  # fmt: skip
+    plain, augmented = (work_of(job, cells_of(job)) for job in (*planned(backbones="VGG16", freeze="all"),
+                        *planned(backbones="VGG16", freeze="all", augment="light", views=3)))  # fmt: skip
     assert augmented.frozen / plain.frozen == pytest.approx((1797 + 2 * TRAIN) / 1797)
 
 
 def test_random_weights_pass_once_a_seed_and_have_one_trial() -> None:
-    (job,) = jobs(backbones="VGG16", freeze="all,all-1", weights="none", seeds=2, epochs=7)
-    work = work_of(job, everything(job))
+    (job,) = planned(backbones="VGG16", freeze="all,all-1", weights="none", seeds=2, epochs=7)
+    work = work_of(job, cells_of(job))
     assert work.frozen == pytest.approx(2 * 1797 * 30_693_261_312 * (96 / 224) ** 2)
     last = 2_774_532_096 * (96 / 224) ** 2
     assert list(work.training.values()) == pytest.approx([last * (7 * (3 * TRAIN + VAL) + 1797)] * 2)
@@ -82,8 +69,8 @@ def test_random_weights_pass_once_a_seed_and_have_one_trial() -> None:
 def test_the_scratch_network_is_counted_as_the_graph_is() -> None:
     # What `cost` counts in the graph at 96 px with ten classes (docs/reference: the row `scratch` of a digits sweep).
     assert workload.scratch_flops(96, 10) == 74_028_032
-    (job,) = jobs(backbones="scratch", epochs=2)
-    assert list(work_of(job, everything(job)).training.values()) == [74_028_032 * (2 * (3 * TRAIN + VAL) + 1797)]
+    (job,) = planned(backbones="scratch", epochs=2)
+    assert list(work_of(job, cells_of(job)).training.values()) == [74_028_032 * (2 * (3 * TRAIN + VAL) + 1797)]
 
 
 def test_as_many_trials_are_expected_as_there_are_rates() -> None:
@@ -101,7 +88,7 @@ def here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def measured(here: Path) -> Path:
     """MobileNetV2, fully frozen and with its last stage trained once: 4 s a pass, 1 s a probe, 5 s around it, 10 s."""
-    (job,) = jobs(backbones="MobileNetV2", freeze="all,all-1")
+    (job,) = planned(backbones="MobileNetV2", freeze="all,all-1")
     directory = here / "results"
     record = {"request": {}, "resolved": RESOLVED, "dataset": {"fingerprint": job.dataset.fingerprint}}
     seconds = {"building": 2.0, "frozen pass": 4.0, "probe": 1.0, "timing": 3.0, "fine-tuning": 10.0, "evaluation": 1.0}

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from planned_jobs import cells_of, planned
 
-from backbench import planning
-from backbench.cells import plan
 from backbench.executors import parts
 from backbench.executors.attempts import Attempt, Broken
 from backbench.executors.parts import Parts, later_half, split, worth
-from backbench.records import Cell, Finished, Job, Note, Request, Started, Summary
+from backbench.records import Cell, Finished, Job, Note, Started, Summary
 from backbench.workload import Work
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job() -> Job:
     """Five cells of the small CNN on a few real digits."""
-    cache: Path = tmp_path_factory.mktemp("cache")
-    request = Request(limit=20, seeds=5, image_size=16, backbones="scratch")
-
-    def quiet(_name: str, _done: int, _total: int) -> None: ...
-
-    listing = planning.listing_for(request, progress=quiet)
-    dataset, _ = planning.dataset_for(request, listing, cache=cache, progress=quiet)
-    resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
-    (job,) = planning.jobs_for(request, dataset, resolved=resolved, cache=cache)
-    return replace(job, wanted=tuple(cell.cell_id for cell in plan(job)))
+    (job,) = planned(limit=20, seeds=5, image_size=16, backbones="scratch")
+    return replace(job, wanted=cells_of(job))
 
 
 def test_the_later_half_of_what_has_not_begun_can_be_handed_over(job: Job) -> None:

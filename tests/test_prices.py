@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from planned_jobs import planned
 
-from backbench import datasets, planning
+from backbench import planning
 from backbench.cells import plan
 from backbench.forecast import EPOCHS, OVERHEAD, Speeds
 from backbench.prices import STARTING, Prices
 from backbench.records import Job, Request, Trial
 from backbench.workload import work_of
 
-RESOLVED = {"engine": "keras", "precision": "float32", "backend": "tensorflow", "keep_models": "best"}
 NOTHING: dict[str, dict[str, float]] = {"training": {}, "frozen": {}, "probe": {}, "overhead": {}}
 
 
 def job(backbone: str = "MobileNetV2", **asked: Any) -> Job:
-    request = Request(backbones=backbone, freeze="all,all-1", **asked)
-    dataset = datasets.assemble(planning.listing_for(request, progress=lambda *_: None), {})
-    (made,) = planning.jobs_for(request, dataset, resolved=RESOLVED, cache=Path("nowhere"))
+    (made,) = planned(backbones=backbone, freeze="all,all-1", **asked)
     return made
 
 

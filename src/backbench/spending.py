@@ -81,6 +81,7 @@ class Spending:
             for arm, reason in asked.dropped.items():
                 self.dropped[self.places[arm.cells[0]][:2]] = reason
             self.purse.full = sum(self.prices.expected(job, [cell.cell_id for cell in plan(job)]) for job in self.jobs)
+            self.work.bar.say(asked.name)
             self.work.do(self._orders(asked), partial(run, deadline=self.purse.deadline))
             told = {step: seen for step in asked.steps if (seen := self._seen(step)) is not None}
             try:
