@@ -112,7 +112,7 @@ def main() -> None:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in asked_for}
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "weights"
-        subprocess.run([sys.executable, "-m", "backbench.cli", "fetch", "--backbones", ",".join(BACKBONES)], check=True)
+        subprocess.run([sys.executable, "-m", "backbench", "fetch", "--backbones", ",".join(BACKBONES)], check=True)
         shutil.copytree(cache_root() / "weights", weights)
         for count in IMAGES:
             generate(Path(scratch) / str(count), images=count, side=asked.side)

@@ -105,7 +105,7 @@ def swept(scratch: Path, *, size: int) -> dict[str, Any]:
     """A whole sweep of generated photos, and what it took."""
     photos, cache, out = scratch / "photos", scratch / "cache", scratch / "results"
     generate(photos, images=IMAGES, side=64, classes=CLASSES)
-    fetch = [sys.executable, "-m", "backbench.cli", "fetch", "--backbones", BACKBONE]
+    fetch = [sys.executable, "-m", "backbench", "fetch", "--backbones", BACKBONE]
     subprocess.run(fetch, check=True)
     shutil.copytree(cache_root() / "weights", cache / "weights")
     command = [sys.executable, "-m", "backbench.sweep", "--dataset", str(photos), "--out", str(out), "--freeze", "all"]
