@@ -28,7 +28,8 @@ import numpy as np
 
 from backbench import hardware, pixels, planning, store
 from backbench.cache import cache_root, write_json
-from backbench.records import Dataset, Event, Finished, Job, Listing, Progress, Request, Started, Summary
+from backbench.events import Event, Finished, Progress, Started, Summary
+from backbench.records import Dataset, Job, Listing, Request
 from backbench.supply import Supply
 
 

@@ -23,11 +23,12 @@ from typing import Any
 
 from backbench import hardware, planning
 from backbench.cache import write_json
+from backbench.events import Summary
 from backbench.executors import local, ray_cluster
 from backbench.executors.attempts import Broken
 from backbench.executors.shares import Share
 from backbench.forecast import Speeds, longest_first
-from backbench.records import Job, Request, Summary
+from backbench.records import Job, Request
 
 # As where backbench starts a cluster: with Ray's 15 whatever else runs on the machine comes first.
 os.environ.setdefault("RAY_worker_niceness", "0")

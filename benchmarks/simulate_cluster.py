@@ -4,10 +4,10 @@
     python benchmarks/simulate_cluster.py --check    # against what benchmarks/ray_overhead.py measured on this machine
 
 Jobs are those that a sweep would plan, their seconds those of the forecast, their order that of `--executor ray`:
-longest first, each to the first worker that is free; cells handed over by its rule. "Shards too" is not built: there
-the frozen passes are cut to fit as well, and made once for all cells of a network. Efficiency is the time of one GPU
-over that of all together. A node fetches the pixels of a size when its first job of that size begins, over the one link
-of the sweep's machine. What is supposed of the machines stands in ASSUMED and in the JSON that is written.
+longest first, each to the first worker that is free; cells handed over, frozen passes cut and learning rates apart by
+its own rules. Efficiency is the time of one GPU over that of all together. A node fetches the pixels of a size when its
+first job of that size begins, over the one link of the sweep's machine, and what shards left over its own. What is
+supposed of the machines, and of how long the first of three learning rates takes, stands in ASSUMED and in the JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import argparse
 import heapq
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ import numpy as np
 
 from backbench import planning
 from backbench.cache import write_json
-from backbench.cells import plan
-from backbench.executors.attempts import Attempt
+from backbench.cells import plan, wanted, whole_of
+from backbench.events import Finished, Started
+from backbench.executors.attempts import Attempt, owed
 from backbench.executors.parts import split
+from backbench.executors.passes import Passes, cuts
+from backbench.executors.rates import longest_first as rates_of
 from backbench.forecast import Speeds, expected_seconds, longest_first
-from backbench.records import Cell, Dataset, Finished, Job, Request, Started
-from backbench.workload import Work, memory_of, work_of
+from backbench.records import Cell, Dataset, Job, Request
+from backbench.workload import TRIALS, Work, kept_bytes, memory_of, work_of
 
 HERE = Path(__file__).parent
 
@@ -40,6 +44,9 @@ ASSUMED = {
     "link_bytes": 1.25e9,  # a second out of the sweep's machine: 10 Gbit/s
     "node_link_bytes": 1.25e9,
     "probe_flops": 1e12,  # a second of a GPU's share of the cores, where the probe runs
+    # Of the epochs of a cell whose three learning rates race: median of twelve cells of two MobileNets at 96 px, two
+    # seeds, freeze depths all-1 to all-3, 1,000 photos a split.
+    "first_rate": 0.6,
 }
 
 COUNTS = {"Food-101": (68_175, 7_575, 25_250, 101), "14 million": (12_600_000, 700_000, 700_000, 1_000)}
@@ -56,64 +63,28 @@ class Counted(Dataset):
 
 
 @dataclass(frozen=True)
-class Task:
-    """Work for one worker: seconds of computing, the size of the images that it reads, and the moment it may begin."""
-
-    seconds: float
-    size: int
-    after: float = 0.0
-
-
-@dataclass(frozen=True)
 class Played:
-    """A sweep that was played through: the end, the share of the workers' time that was work, and the bytes moved."""
+    """A sweep that was played through: the seconds until its end, and the bytes moved out of the sweep's machine."""
 
     makespan: float
-    efficiency: float
     moved: float
-    ends: tuple[float, ...]
 
 
-def play(
-    tasks: Sequence[Task],
-    *,
-    workers: int,
-    of_a_node: int,
-    pixels: Mapping[int, float],
-    link: float,
-    there: bool = False,
-) -> Played:
-    """Hand tasks in order to the first worker that is free. `pixels` has the bytes of each size, 0 where all have it.
-
-    With `there` the first node is the sweep's own machine, to which nothing moves.
-    """
-    free = [(0.0, worker) for worker in range(workers)]
-    arrived: dict[tuple[int, int], float] = {}
-    busy, moved, link_free = 0.0, 0.0, 0.0
-    ends = []
-    for task in tasks:
-        at, worker = heapq.heappop(free)
-        node, begin = worker // of_a_node, max(at, task.after)
-        if (node, task.size) not in arrived:
-            amount = 0.0 if there and node == 0 else pixels.get(task.size, 0.0)
-            link_free = max(link_free, begin) + amount / link if amount else link_free
-            arrived[node, task.size] = link_free if amount else begin
-            moved += amount
-        begin = max(begin, arrived[node, task.size])
-        heapq.heappush(free, (begin + task.seconds, worker))
-        ends.append(begin + task.seconds)
-        busy += task.seconds
-    makespan = max(ends)
-    return Played(makespan, busy / (workers * makespan), moved, tuple(ends))
+def one_after_the_other(seconds: Sequence[float], *, workers: int) -> float:
+    """The end of jobs that are handed in order to the first worker that is free."""
+    free = [0.0] * workers
+    for lasts in seconds:
+        heapq.heapreplace(free, free[0] + lasts)
+    return max(free)
 
 
 def jobs_of(counts: tuple[int, int, int, int]) -> list[Job]:
     """40 backbones at their own sizes, five depths, three seeds."""
     train, val, test, classes = counts
     health = {"train": train, "val": val, "test": test}
-    empty = np.zeros(0, np.int64)
+    empty, rows = np.zeros(0, np.int64), np.arange(train + val + test)
     names = tuple(map(str, range(classes)))
-    data = Counted("simulated", "", names, (), empty, empty.astype(str), empty, "0" * 64, health)
+    data = Counted("simulated", "", names, (), empty, empty.astype(str), rows, "0" * 64, health)
     request = Request(backbones="all", freeze="all,all-1,all-2,all-3,all-4", seeds=3, keep_gb=2000.0)
     resolved = {"engine": "keras", "precision": "bfloat16", "backend": "jax"}
     return list(planning.jobs_for(request, data, resolved=resolved, cache=Path("nowhere")))
@@ -135,43 +106,82 @@ class Worker:
     attempt: Attempt | None = None
 
 
+class Known:
+    """What each job is, with its work as it was planned: the executor's rules ask for it again and again."""
+
+    def __init__(self, jobs: Sequence[Job], speeds: Speeds) -> None:
+        self.speeds = speeds
+        self._all = {job.label: work_of(job, {cell.cell_id for cell in plan(job)}) for job in jobs}
+        self.total = sum(work.frozen + sum(work.training.values()) for work in self._all.values())
+
+    def work(self, job: Job, cells: Collection[str]) -> Work:
+        """The work of some cells, and of learning rates of others."""
+        whole = self._all[job.label]
+        training = {}
+        for cell in cells:
+            cell_id, rate = whole_of(cell)
+            if flops := whole.training.get(cell_id):
+                training[cell] = flops if rate is None else flops / TRIALS
+        return replace(whole, training=training)
+
+    def training(self, job: Job, cell: str) -> float:
+        """Seconds of a cell, or of one of its learning rates, the first of which is the long one."""
+        cell_id, rate = whole_of(cell)
+        whole = self.speeds.take("training", job, self._all[job.label].training.get(cell_id, 0.0)).likely
+        first = ASSUMED["first_rate"]
+        return whole * (1.0 if rate is None else first if rate == 0 else (1 - first) / (TRIALS - 1))
+
+    def shared(self, job: Job, *, passed: bool) -> float:
+        """Seconds until a worker begins with its cells, or of a shard; what shards left is only to be fetched."""
+        work = self._all[job.label]
+        frozen = self.speeds.take("frozen", job, work.frozen).likely
+        overhead = self.speeds.take("overhead", job, 1.0).likely
+        if job.shard:
+            first, last = job.shard
+            return overhead + frozen * (last - first) / len(job.dataset.rows)
+        coming = frozen
+        if passed:
+            kept = kept_bytes(job, [cell for cell in plan(job) if not cell.impossible], len(job.dataset.rows))
+            read = sum(kept.get(depth, 0) for depth in {cell.frozen for cell in wanted(job)})
+            coming = (work.features + read) / ASSUMED["node_link_bytes"]
+        return coming + self.speeds.take("probe", job, work.probe).likely + overhead
+
+
+def running(everyone: Iterable[Worker]) -> Iterator[Attempt]:
+    """What they are at."""
+    return (worker.attempt for worker in everyone if worker.attempt)
+
+
 def play_jobs(
-    jobs: Sequence[Job],
-    speeds: Speeds,
-    *,
-    workers: int,
-    of_a_node: int,
-    pixels: Mapping[int, float],
-    link: float,
-    there: bool,
-    hand_over: bool,
+    jobs: Sequence[Job], known: Known, *, workers: int, pixels: Mapping[int, float], hand_over: bool, apart: bool
 ) -> Played:
-    """Jobs longest first; with `hand_over` whoever has none takes over cells, by the rule that the executor has."""
-    works = {job.label: work_of(job, {cell.cell_id for cell in plan(job)}) for job in jobs}
+    """Jobs longest first; with `hand_over` whoever has none takes over cells, by the rule that the executor has.
 
-    def quickly(job: Job, cells: Collection[str]) -> Work:
-        whole = works[job.label]
-        return replace(whole, training={cell: flops for cell, flops in whole.training.items() if cell in cells})
-
-    def shared(job: Job) -> float:
-        parts = (("frozen", works[job.label].frozen), ("probe", works[job.label].probe), ("overhead", 1.0))
-        return sum(speeds.take(part, job, amount).likely for part, amount in parts)
-
-    waiting = [
-        replace(job, wanted=tuple(cell.cell_id for cell in plan(job) if not cell.impossible))
-        for job in longest_first(jobs, speeds)
-    ]
-    waiting.reverse()
-    everyone = [Worker(number // of_a_node) for number in range(workers)]
-    idle, events = list(reversed(everyone)), list[tuple[float, int, Worker]]()
+    With `apart` long passes and the learning rates of long cells are shared out before, by its rules, too.
+    """
+    share = known.total / workers if apart and workers > 1 else math.inf
+    order = [(job, job.label) for job in longest_first(jobs, known.speeds)]
+    waiting = list(reversed(order))
+    numbers = {label: number for number, (_, label) in enumerate(order)}
+    everyone = [Worker(number // int(ASSUMED["gpus_of_a_node"])) for number in range(workers)]
+    idle, again, passes = list(reversed(everyone)), deque[Attempt](), Passes()
+    events = list[tuple[float, int, Worker]]()
     arrived: dict[tuple[int, int], float] = {}
-    busy = moved = link_free = now = 0.0
+    moved = link_free = now = 0.0
+    begun = 0
     while True:
-        while idle and (waiting or hand_over):
-            running = [worker.attempt for worker in everyone if worker.attempt]
-            if waiting:
-                attempt = Attempt(waiting.pop())
-            elif found := split(running, work_of=quickly):
+        while idle and (again or waiting or hand_over):
+            if again:
+                attempt = again.popleft()
+            elif waiting:
+                job, _ = waiting.pop()
+                job = replace(job, wanted=tuple(cell.cell_id for cell in plan(job) if not cell.impossible))
+                job = replace(job, wanted=rates_of(job, share, work_of=known.work))
+                if shards := cuts(job, share, work=known.work(job, owed(job))):
+                    again.extend(passes.begin(numbers[job.label], job, shards))
+                    continue
+                attempt = Attempt(job)
+            elif found := split(running(everyone), share=share, work_of=known.work):
                 attempt = found[1]
             else:
                 break
@@ -179,65 +189,28 @@ def play_jobs(
             worker.attempt = attempt
             place = worker.node, attempt.job.image_size
             if place not in arrived:
-                amount = 0.0 if there and worker.node == 0 else pixels.get(attempt.job.image_size, 0.0)
-                link_free = max(link_free, now) + amount / link if amount else link_free
+                amount = 0.0 if worker.node == 0 else pixels[attempt.job.image_size]  # it is the sweep's own machine
+                link_free = max(link_free, now) + amount / ASSUMED["link_bytes"] if amount else link_free
                 arrived[place] = link_free if amount else now
                 moved += amount
-            busy += (lasts := shared(attempt.job))
-            heapq.heappush(events, (max(now, arrived[place]) + lasts, len(events) + id(worker), worker))
+            lasts = known.shared(attempt.job, passed=bool(passes.blocks(numbers[attempt.job.label])))
+            heapq.heappush(events, (max(now, arrived[place]) + lasts, begun := begun + 1, worker))
         if not events:
-            return Played(now, busy / (workers * now), moved, ())
+            return Played(now, moved)
         now, _, worker = heapq.heappop(events)
         attempt = worker.attempt
         assert attempt is not None
         if attempt.cell:
             list(attempt.hear(Finished(Cell(attempt.cell, "ok", "", {}, {}))))
-        if not attempt.job.wanted:
+        if attempt.job.shard or not attempt.job.wanted:
+            if attempt.job.shard and (job := passes.end(numbers[attempt.job.label], attempt.job, {0: ["a block"]})):
+                again.append(Attempt(job))
             worker.attempt = None
             idle.append(worker)
             continue
-        list(attempt.hear(Started(attempt.job.wanted[0])))
-        flops = works[attempt.job.label].training.get(attempt.job.wanted[0], 0.0)
-        busy += (lasts := speeds.take("training", attempt.job, flops).likely)
-        heapq.heappush(events, (now + lasts, len(events) + id(worker), worker))
-
-
-def split_up(
-    jobs: Sequence[Job], speeds: Speeds, workers: int
-) -> tuple[list[Task], list[tuple[float, int, list[float]]]]:
-    """What could be: the frozen pass of each job in shards of at most a quarter of a worker's share, cells apart.
-
-    Returns the shards and, for each job in their order, the number of its shards, and the seconds of its cells.
-    """
-    parts = []
-    for job in longest_first(jobs, speeds):
-        work = work_of(job, {cell.cell_id for cell in plan(job)})
-        frozen = speeds.take("frozen", job, work.frozen).likely
-        shared = speeds.take("probe", job, work.probe).likely + speeds.take("overhead", job, 1.0).likely
-        cells = [speeds.take("training", job, flops).likely for flops in work.training.values()]
-        parts.append((job, frozen, shared, cells))
-    share = sum(frozen + shared + sum(cells) for _, frozen, shared, cells in parts) / workers
-    shards, rest = [], []
-    for job, frozen, shared, cells in parts:
-        count = max(1, math.ceil(frozen / (share / 4)))
-        start = speeds.take("overhead", job, 1.0).likely / 4  # building the network, once a shard
-        shards += [Task(frozen / count + start, job.image_size)] * count
-        rest.append((shared, count, cells))
-    return shards, rest
-
-
-def play_split(jobs: Sequence[Job], speeds: Speeds, *, workers: int, **machines: Any) -> Played:
-    """Shards first, then the cells of each job as soon as its shards have been joined, the longest cells first."""
-    shards, rest = split_up(jobs, speeds, workers)
-    first = play(shards, workers=workers, **machines)
-    order = longest_first(jobs, speeds)
-    cells, done = [], 0
-    for job, (shared, count, seconds) in zip(order, rest, strict=True):
-        joined = max(first.ends[done : done + count])
-        done += count
-        cells += [Task(one + shared / max(1, len(seconds)), job.image_size, joined) for one in seconds]
-    cells.sort(key=lambda task: -task.seconds)
-    return play([*shards, *cells], workers=workers, **machines)
+        cell = attempt.job.wanted[0]
+        list(attempt.hear(Started(cell)))
+        heapq.heappush(events, (now + known.training(attempt.job, cell), begun := begun + 1, worker))
 
 
 def simulated(name: str) -> dict[str, Any]:
@@ -261,15 +234,16 @@ def simulated(name: str) -> dict[str, Any]:
     }
     hours, label = found["longest_cell_hours"]
     found["longest_cell_hours"], found["longest_cell_of"] = hours / 3600, label
+    known = Known(jobs, speeds)
     alone = sum(expected_seconds(job, speeds).likely for job in jobs)
     for gpus in GPUS:
-        machines = {
-            "of_a_node": int(ASSUMED["gpus_of_a_node"]), "pixels": pixels, "link": ASSUMED["link_bytes"], "there": True,
-        }  # fmt: skip
         played = {
-            "whole jobs": play_jobs(jobs, speeds, workers=gpus, hand_over=False, **machines),
-            "cells handed over": play_jobs(jobs, speeds, workers=gpus, hand_over=True, **machines),
-            "shards too": play_split(jobs, speeds, workers=gpus, **machines),
+            way: play_jobs(jobs, known, workers=gpus, pixels=pixels, **rules)
+            for way, rules in {
+                "whole jobs": {"hand_over": False, "apart": False},
+                "cells handed over": {"hand_over": True, "apart": False},
+                "passes and learning rates apart": {"hand_over": True, "apart": True},
+            }.items()
         }
         found["over"][str(gpus)] = {
             way: {
@@ -280,6 +254,7 @@ def simulated(name: str) -> dict[str, Any]:
             }
             for way, one in played.items()
         }
+        print(name, gpus, {way: f"{100 * one['efficiency']:.0f}%" for way, one in found["over"][str(gpus)].items()})
     return found
 
 
@@ -288,8 +263,7 @@ def checked(measured: Mapping[str, Any]) -> dict[str, Any]:
     jobs = sorted(measured["jobs"].values(), reverse=True)
     found = {}
     for workers in (1, 2):
-        tasks = [Task(seconds, 0) for seconds in jobs]
-        predicted = play(tasks, workers=workers, of_a_node=1, pixels={}, link=1.0).makespan
+        predicted = one_after_the_other(jobs, workers=workers)
         real = measured["seconds"][f"ray, {workers}"]
         found[str(workers)] = {"predicted": predicted, "measured": real, "off": predicted / real - 1}
     return found

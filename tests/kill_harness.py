@@ -169,7 +169,7 @@ def _be_swept(asked: Mapping[str, Any]) -> None:
 def _watch(asked: Mapping[str, Any], trace: int) -> None:
     """Write down every moment of this process and of its jobs, and kill them all at the one that was asked for."""
     from backbench import cost, job
-    from backbench.records import Progress
+    from backbench.events import Progress
 
     kill = Kill(**asked["kill"]) if asked["kill"] else None
     context = multiprocessing.get_context("fork")

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from backbench import activations
-from backbench.activations import Frozen, Kept, batches, scale_for
+from backbench.activations import Frozen, batches
 from backbench.augment import view
 from backbench.backbones import graph, parse_backbones, stages
 from backbench.engines import keras_engine
+from backbench.kept import Kept, scale_for
 from backbench.records import Backbone
 
 KEY = {"backbone": "MobileNetV2:alpha=0.35", "weights": "random 0", "image_size": 32}

@@ -8,8 +8,9 @@ import pytest
 from planned_jobs import cells_of, planned
 
 from backbench.cells import plan
+from backbench.events import Finished, Progress, Started, Summary
 from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, after_loss, overrun
-from backbench.records import Cell, Finished, Job, Progress, Started, Summary
+from backbench.records import Cell, Job
 
 NO_ROOM = Broken("failed", "MemoryError: no room", memory=True)
 KILLED = Broken("failed", "the job was killed by SIGKILL", memory=True, presumed=True)

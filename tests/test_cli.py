@@ -21,7 +21,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from backbench import cli, one_line, pixels, store, sweep, thumbnails
-from backbench.records import PROTOCOL_VERSION, Cell, Finished, Job
+from backbench.events import Finished
+from backbench.records import PROTOCOL_VERSION, Cell, Job
 
 FRAMEWORKS = ("keras", "tensorflow", "jax", "torch", "openvino")
 

@@ -21,9 +21,10 @@ import pytest
 
 from backbench import planning
 from backbench.cells import plan
+from backbench.events import Event, Finished, Progress, Started, Summary
 from backbench.executors import local
 from backbench.executors.attempts import Attempt, Broken
-from backbench.records import Cell, Event, Finished, Job, Progress, Request, Started, Summary
+from backbench.records import Cell, Job, Request
 
 
 @dataclass(frozen=True)

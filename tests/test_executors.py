@@ -17,7 +17,7 @@ from backbench.records import Request
 
 
 def test_the_default_is_this_machine_with_as_many_workers_as_it_has_gpus_for() -> None:
-    run = executors.chosen(Request())
+    run = executors.chosen(Request(), [])
     assert isinstance(run, partial)
     assert (run.func, run.keywords) == (local.run, {"workers": None})
 

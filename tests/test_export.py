@@ -23,9 +23,10 @@ from ready_jobs import when_ready
 import backbench
 from backbench import cli, store, sweep
 from backbench.cache import sealed
+from backbench.events import Event
 from backbench.executors.local import Broken
 from backbench.export import export
-from backbench.records import PROTOCOL_VERSION, Event, Job, Request
+from backbench.records import PROTOCOL_VERSION, Job, Request
 
 MOBILE = "MobileNet:alpha=0.25"
 FILE = "mobilenet_2_5_224_tf_no_top.h5"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.datasets import load_digits
 
-from backbench import finetune, metrics
+from backbench import finetune, metrics, race
 from backbench.finetune import schedule
 
 # Positions of items in no particular order; some are neither.
@@ -139,12 +139,12 @@ def rules(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "PATIENCE": 0.2,
         "LEAST_PATIENCE": 2,
-        "RACE_FROM": 2,
         "WARM_UP": 0.1,
         "LEFT_ON_VAL": -1,
     }.items():
         assert hasattr(finetune, name)
         monkeypatch.setattr(finetune, name, value)
+    monkeypatch.setattr(race, "RACE_FROM", 2)
 
 
 def same_weights(first: list[NDArray[Any]], second: list[NDArray[Any]]) -> bool:

@@ -12,9 +12,10 @@ from planned_jobs import RESOLVED, cells_of, planned
 from backbench import cli, finetune, store, sweep, workload
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import empty_row, plan
+from backbench.events import Finished
 from backbench.forecast import GUESS, OTHERS, OWN, Expected, Forecast, forecast
 from backbench.forecast_text import as_text
-from backbench.records import Cell, Finished, Request
+from backbench.records import Cell, Request
 from backbench.workload import work_of
 
 TRAIN, VAL, TEST = 1259, 179, 359

@@ -16,7 +16,8 @@ from test_report import Elements
 from backbench import report, store, thumbnails
 from backbench.analysis import recommendation
 from backbench.backbones import APPLICATIONS
-from backbench.records import Cell, Finished
+from backbench.events import Finished
+from backbench.records import Cell
 from backbench.report import background, copies, gallery, notices
 from backbench.report.stored import read
 

@@ -19,7 +19,8 @@ from backbench import planning, preconditions, provenance, store, sweep
 from backbench.cells import empty_row, plan
 from backbench.cli import main
 from backbench.errors import RequestError, UnavailableError
-from backbench.records import Cell, Dataset, Finished, Listing, Pixels, Request
+from backbench.events import Finished
+from backbench.records import Cell, Dataset, Listing, Pixels, Request
 
 CORPUS = tuple(corpus())
 

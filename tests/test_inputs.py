@@ -11,10 +11,11 @@ from keras import layers
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from backbench.activations import Frozen, Kept, augmented_pass, frozen_pass
+from backbench.activations import Frozen, augmented_pass, frozen_pass
 from backbench.augment import light
 from backbench.backbones import graph, parse_backbones, stages
 from backbench.inputs import FromKept, FromPixels, FromPrefix
+from backbench.kept import Kept
 from backbench.records import Backbone
 
 # Item i of the dataset is image ROWS[i]; some of the images belong to no item.

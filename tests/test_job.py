@@ -16,9 +16,10 @@ from backbench import job as jobs
 from backbench.augment import view
 from backbench.backbones import graph, stages
 from backbench.cells import plan
+from backbench.events import Event, Finished, Note, Summary
 from backbench.network import room_for
 from backbench.probe import fit_path
-from backbench.records import Cell, Event, Finished, Job, Note, Request, Summary, Trial, Weights
+from backbench.records import Cell, Job, Request, Trial, Weights
 from backbench.spectrum import decompose
 
 MOBILE = "MobileNet:alpha=0.25"

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from planned_jobs import cells_of, planned
 
-from backbench.executors import parts
+from backbench.cells import part_of
+from backbench.cells import wanted as cells_wanted
+from backbench.events import Event, Finished, Note, Scored, Started, Summary
+from backbench.executors import rates
 from backbench.executors.attempts import Attempt, Broken
-from backbench.executors.parts import Parts, later_half, split, worth
-from backbench.records import Cell, Finished, Job, Note, Started, Summary
-from backbench.workload import Work
+from backbench.executors.parts import Parts, split, to_hand_over, worth
+from backbench.executors.rates import longest_first
+from backbench.race import Epoch, Trial
+from backbench.records import Cell, Job
+from backbench.records import Trial as Tried
+from backbench.workload import Work, work_of
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +30,30 @@ def job() -> Job:
     return replace(job, wanted=cells_of(job))
 
 
-def test_the_later_half_of_what_has_not_begun_can_be_handed_over(job: Job) -> None:
+def test_every_other_of_what_has_not_begun_can_be_handed_over(job: Job) -> None:
     assert job.wanted
+    first, second, third, fourth, fifth = job.wanted
     attempt = Attempt(job)
-    assert later_half(attempt) == job.wanted[3:], "of five, three stay"
-    list(attempt.hear(Started(job.wanted[0])))
-    assert later_half(attempt) == job.wanted[3:], "the one in work stays, and two of the four others"
-    last = Attempt(replace(job, wanted=job.wanted[:2]), cell=job.wanted[0])
-    assert later_half(last) == job.wanted[1:2]
-    assert later_half(Attempt(replace(job, wanted=job.wanted[:1]))) == ()
-    assert later_half(Attempt(job, trial_for=attempt)) == ()
-    assert later_half(Attempt(job, over=True)) == ()
+    assert to_hand_over(attempt, math.inf) == (second, fourth), "the longest stays for who has all of them"
+    list(attempt.hear(Started(first)))
+    assert to_hand_over(attempt, math.inf) == (second, fourth), "the longest of those that wait goes"
+    list(attempt.hear(Finished(Cell(first, "ok", "", {}, {}))))
+    list(attempt.hear(Started(second)))
+    assert to_hand_over(attempt, math.inf) == (third, fifth)
+    last = Attempt(replace(job, wanted=job.wanted[:2]), cell=first)
+    assert to_hand_over(last, math.inf) == (second,)
+    assert to_hand_over(Attempt(replace(job, wanted=(first,))), math.inf) == ()
+    assert to_hand_over(Attempt(job, trial_for=attempt), math.inf) == ()
+    assert to_hand_over(Attempt(job, over=True), math.inf) == ()
+
+
+def test_no_more_is_handed_over_than_is_enough(job: Job) -> None:
+    assert job.wanted
+    one = sum(work_of(job, job.wanted[:1]).training.values())
+    attempt = Attempt(job, cell=job.wanted[0])
+    assert to_hand_over(attempt, 0.5 * one) == job.wanted[1:2], "one cell at least"
+    assert to_hand_over(attempt, 1.5 * one) == job.wanted[1::2]
+    assert to_hand_over(Attempt(job), 0.5 * one) == job.wanted[1:2]
 
 
 def test_it_is_worth_it_where_cells_are_more_work_than_what_they_share() -> None:
@@ -40,18 +62,21 @@ def test_it_is_worth_it_where_cells_are_more_work_than_what_they_share() -> None
     assert not worth(Work(0.0, 0.0, {"a": 2e13}, 0, 0)), "too little for a process of its own"
 
 
-def test_the_job_with_most_to_hand_over_does(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_job_with_the_longest_cell_to_hand_over_does(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     assert job.wanted
-    short = Attempt(replace(job, wanted=job.wanted[:2]))
-    long = Attempt(job, cell=job.wanted[0], halved=1)
-    assert split([short, long]) is None
-    monkeypatch.setattr(parts, "FEW", 0.0)
-    found = split([short, long])
+    short, long = Attempt(job), Attempt(replace(job, epochs=2 * job.epochs), halved=1)
+    long.job = replace(long.job, wanted=cells_of(long.job)[:3])
+    kept, given, last = long.job.wanted or ()
+    assert split([long, short]) is None
+    monkeypatch.setattr(rates, "FEW", 0.0)
+    found = split([long, short], share=0.0)
     assert found is not None
     assert found[0] is long
-    assert long.job.wanted == job.wanted[:3]
-    assert (found[1].job.wanted, found[1].halved, found[1].cell) == (job.wanted[3:], 1, None)
-    assert short.job.wanted == job.wanted[:2]
+    assert long.job.wanted == (kept, last)
+    assert (found[1].job.wanted, found[1].halved, found[1].cell) == ((given,), 1, None)
+    assert short.job.wanted == job.wanted
+    assert split([short]) is not None
+    assert short.job.wanted == job.wanted[::2], "without knowing how much all is, every other cell"
 
 
 SUMMARY = Summary("scratch", {}, {})
@@ -80,3 +105,161 @@ def test_what_ends_one_part_does_not_end_the_others(job: Job) -> None:
     assert book.end(0) == []
     assert book.tell(0, attempt, [broken]) == [broken]
     assert book.end(0) == []
+
+
+def part(cell: str, rate: int, *scores: float, model: Path | None = None) -> Finished:
+    """What becomes of one learning rate, by its scores; none where it diverges at once."""
+    name = part_of(cell, rate)
+    curve = tuple(Epoch(n, 1.0, score, 1.0, score) for n, score in enumerate(scores, 1))
+    trial = Trial((3e-4, 1e-3, 1e-4)[rate], curve, "all epochs" if curve else "diverged")
+    row = {"cell_id": name, "status": "ok" if curve else "failed", "test_acc": max(scores, default=0.0)}
+    if not curve:
+        return Finished(Cell(name, "failed", "it diverged", {}, row, {"diverged": [trial.trace()]}))
+    row |= {"fit_seconds": 10.0, "wall_seconds": 12.0}
+    best = scores.index(max(scores)) + 1
+    training = {"start": {"epoch": 0}, "trials": [trial.trace()], "chosen": 0, "best_epoch": best}
+    said = f"reason {rate}"
+    return Finished(Cell(name, "ok", said, {"of": cell}, row, {"training": training}), {"p": np.ones(rate)}, {}, model)
+
+
+def test_a_cell_whose_learning_rates_were_apart_is_told_once_as_if_they_had_raced(tmp_path: Path, job: Job) -> None:
+    files = [tmp_path / f"{rate}.npz" for rate in range(3)]
+    for file in files:
+        file.touch()
+    scores = [(0.3, 0.6, 0.6), (0.2, 0.5, 0.9), (0.3, 0.7, 0.4)]
+    first, second, third = (part("abc", rate, *scores[rate], model=files[rate]) for rate in range(3))
+    book, attempt = Parts(), Attempt(job)
+    book.begin(4)
+    assert book.tell(4, attempt, [third]) == []
+    assert book.tell(5, attempt, [part("abc", 0, 0.1)]) == [], "of another job, of another dataset maybe"
+    assert book.tell(4, attempt, [first, Note("said")]) == [Note("said")]
+    (whole,) = book.tell(4, attempt, [second])
+    assert isinstance(whole, Finished)
+    assert (whole.cell.cell_id, whole.cell.reason, whole.cell.identity) == ("abc", "reason 2", {"of": "abc"})
+    assert whole.cell.row == {
+        "cell_id": "abc", "status": "ok", "test_acc": 0.7, "fit_seconds": 30.0, "wall_seconds": 36.0,
+    }  # fmt: skip
+    training = whole.cell.trace["training"]
+    assert (training["chosen"], training["best_epoch"], training["start"]) == (2, 2, {"epoch": 0})
+    told = [(trial["rate"], len(trial["curve"]), trial["ended"]) for trial in training["trials"]]
+    # The second would have been better in the end, but a race does not wait for that.
+    assert told == [(3e-4, 3, "all epochs"), (1e-3, 2, "behind"), (1e-4, 3, "all epochs")]
+    assert len(whole.predictions["p"]) == 2
+    assert whole.model == files[2]
+    assert [file.exists() for file in files] == [False, False, True], "trained weights that did not win are let go"
+
+
+def test_a_learning_rate_that_diverges_does_not_stand_in_the_way(job: Job) -> None:
+    book, attempt = Parts(), Attempt(job)
+    parts = [part("abc", 0), part("abc", 1), part("abc", 2, 0.4)]
+    (whole,) = [told for each in parts for told in book.tell(0, attempt, [each])]
+    assert isinstance(whole, Finished)
+    assert whole.cell.status == "ok"
+    assert whole.cell.trace["training"]["chosen"] == 2
+    assert [trial["ended"] for trial in whole.cell.trace["training"]["trials"]] == [
+        "diverged",
+        "diverged",
+        "all epochs",
+    ]
+    (none,) = [told for rate in range(3) for told in book.tell(0, attempt, [part("xyz", rate)])]
+    assert isinstance(none, Finished)
+    assert (none.cell.cell_id, none.cell.row["cell_id"]) == ("xyz", "xyz")
+    assert (none.cell.status, none.cell.reason) == ("failed", "it diverged")
+    assert [trial["rate"] for trial in none.cell.trace["diverged"]] == [3e-4, 1e-3, 1e-4]
+
+
+def test_a_learning_rate_that_breaks_breaks_its_cell_once(tmp_path: Path, job: Job) -> None:
+    book, attempt = Parts(), Attempt(replace(job, wanted=("abc.1", "xyz")))
+    book.begin(0)
+    book.begin(0)
+    file = tmp_path / "model.npz"
+    file.touch()
+    assert book.tell(0, attempt, [part("abc", 0, 0.4, model=file)]) == []
+    broken = Broken("failed", "killed")
+    assert book.tell(0, attempt, [broken]) == [replace(broken, cells=("abc", "xyz"))]
+    assert not file.exists()
+    assert book.tell(0, attempt, [replace(broken, cells=("abc.2",))]) == []
+    assert book.tell(0, attempt, [part("abc", 2, 0.5)]) == []
+
+
+def test_what_a_part_was_made_of_does_not_hide_that_it_failed(job: Job) -> None:
+    book, attempt = Parts(), Attempt(job)
+    bad = Finished(Cell("abc.1", "failed", "predictions hold NaN", {}, {"cell_id": "abc.1", "status": "failed"}))
+    (whole,) = [told for each in (part("abc", 0, 0.4), bad, part("abc", 2)) for told in book.tell(0, attempt, [each])]
+    assert isinstance(whole, Finished)
+    assert (whole.cell.cell_id, whole.cell.status, whole.cell.reason) == ("abc", "failed", "predictions hold NaN")
+
+
+def test_only_what_is_a_large_part_of_a_share_is_trained_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    (job,) = planned(limit=20, seeds=1, image_size=96, backbones="MobileNetV2", freeze="all,all-1,all-2")
+    frozen, short, long = cells_of(job)
+    training = work_of(job, cells_of(job)).training
+    assert training[short] < training[long]
+    assert longest_first(job, math.inf) == (frozen, long, short)
+    assert longest_first(job, 0.0) == (frozen, long, short), "each learning rate would be too little"
+    monkeypatch.setattr(rates, "FEW", 0.0)
+    assert longest_first(job, 4 * training[short]) == (frozen, f"{long}.0", f"{long}.1", f"{long}.2", short)
+    apart = replace(job, wanted=longest_first(job, 4 * training[short]))
+    assert [cell.cell_id for cell in cells_wanted(apart)] == [frozen, short, f"{long}.0", f"{long}.1", f"{long}.2"]
+    parts = work_of(apart, apart.wanted or ()).training
+    # Each also makes its own predictions, which the cell makes once.
+    assert training[long] < sum(parts[f"{long}.{rate}"] for rate in range(3)) < 1.1 * training[long]
+    everything = [frozen, *(f"{cell}.{rate}" for cell in (short, long) for rate in range(3))]
+    assert sorted(longest_first(apart, 0.0)) == sorted(everything), "a part is no longer cut"
+    assert longest_first(replace(job, trial=Tried(epochs=1)), 0.0) == (frozen, long, short)
+    (scratch,) = planned(limit=20, seeds=2, image_size=16, backbones="scratch")
+    assert sorted(longest_first(scratch, 0.0)) == sorted(cells_of(scratch))
+
+
+def scored(cell: str, rate: int, *scores: float) -> Scored:
+    """A learning rate that goes on."""
+    (trial,) = part(cell, rate, *scores).cell.trace["training"]["trials"]
+    return Scored(part_of(cell, rate), {**trial, "ended": ""}, seconds=float(len(scores)))
+
+
+def test_who_is_behind_all_that_may_lead_is_given_up(job: Job) -> None:
+    book, attempt = Parts(), Attempt(job)
+
+    def tell(*events: Event) -> tuple[list[Event | Broken], list[tuple[int, str]]]:
+        return book.tell(9, attempt, events), book.given_up()
+
+    assert tell(scored("abc", 2, 0.3, 0.4)) == ([], [])
+    assert tell(scored("abc", 0, 0.6)) == ([], []), "one epoch is too few, and nobody knows of the second one yet"
+    assert tell(scored("abc", 1, 0.1)) == ([], [])
+    assert tell(scored("abc", 0, 0.6, 0.6)) == ([], []), "the second one may yet turn out to lead"
+    assert tell(scored("abc", 1, 0.1, 0.2)) == ([], [(9, "abc.1"), (9, "abc.2")])
+    (whole,), none = tell(part("abc", 0, 0.6, 0.6, 0.7))
+    assert none == []
+    assert isinstance(whole, Finished)
+    trials = whole.cell.trace["training"]["trials"]
+    assert [(len(trial["curve"]), trial["ended"]) for trial in trials] == [
+        (3, "all epochs"), (2, "behind"), (2, "behind"),
+    ]  # fmt: skip
+    assert whole.cell.row["fit_seconds"] == 10 + 2 + 2
+    assert whole.cell.row["wall_seconds"] == 12 + 2 + 2
+
+
+def test_a_cell_can_be_whole_when_the_last_of_it_is_given_up(job: Job) -> None:
+    book, attempt = Parts(), Attempt(job)
+    told = book.tell(0, attempt, [part("abc", 1), scored("abc", 2, 0.1, 0.2, 0.9), part("abc", 0, 0.6, 0.7)])
+    assert book.given_up() == [(0, "abc.2")]
+    (whole,) = told
+    assert isinstance(whole, Finished)
+    last = whole.cell.trace["training"]["trials"][2]
+    assert ([point["score"] for point in last["curve"]], last["ended"]) == ([0.1, 0.2], "behind"), "it led too late"
+
+
+def test_who_was_behind_cannot_save_another(job: Job) -> None:
+    book, attempt = Parts(), Attempt(job)
+    assert book.tell(0, attempt, [part("abc", 0, 0.6, 0.6, 0.6), scored("abc", 1, 0.1, 0.2)]) == []
+    assert book.given_up() == [(0, "abc.1")]
+    (whole,) = book.tell(0, attempt, [scored("abc", 2, 0.3, 0.3)])
+    assert book.given_up() == [(0, "abc.2")]
+    assert isinstance(whole, Finished)
+
+
+def test_what_is_left_of_a_broken_cell_is_given_up(job: Job) -> None:
+    book, attempt = Parts(), Attempt(job)
+    book.tell(0, attempt, [Broken("failed", "killed", cells=("abc.1", "xyz"))])
+    assert book.given_up() == [(0, "abc.0"), (0, "abc.1"), (0, "abc.2")]
+    assert book.given_up() == []

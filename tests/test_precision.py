@@ -19,8 +19,9 @@ from backbench.activations import batches
 from backbench.backbones import graph, parse_backbones, stages
 from backbench.backbones.stage_table import stages_of
 from backbench.engines import keras_engine
+from backbench.events import Finished
 from backbench.probe import fit_path
-from backbench.records import Finished, Job, Request, Weights
+from backbench.records import Job, Request, Weights
 
 pytestmark = pytest.mark.slow
 

@@ -10,21 +10,26 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from cluster_jobs import Acted, Deadly
+from cluster_jobs import SHARD_DEPTHS, Acted, Deadly, content_of
+from planned_jobs import cells_of
 
 import backbench
 from backbench import planning, store, sweep
+from backbench.backbones.stage_table import stages_of
 from backbench.cells import plan
 from backbench.errors import RequestError
-from backbench.executors import parts, ray_cluster
-from backbench.executors.attempts import Broken
-from backbench.records import Event, Finished, Job, Progress, Request, Started, Summary
+from backbench.events import Event, Finished, Note, Progress, Started, Summary
+from backbench.executors import passes, rates, ray_cluster
+from backbench.executors.attempts import Attempt, Broken
+from backbench.records import Job, Request
+from backbench.workload import work_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 pytest.importorskip("ray", reason="Ray is not installed: make test-cluster installs it")
@@ -112,14 +117,14 @@ def acting(job: Job, kind: type[Job]) -> Job:
     return kind(**{field.name: getattr(job, field.name) for field in fields(Job)})
 
 
-def same(one: Path, other: Path) -> None:
+def same(one: Path, other: Path, files: int = 6) -> None:
     """Tables, predictions, heads and trained weights are equal, value for value."""
     tables = [store.read_table(out).drop(columns=TIMES) for out in (one, other)]
     pd.testing.assert_frame_equal(*tables)
-    files = sorted(path.relative_to(one) for path in one.glob("[phm]*/*.npz"))
-    assert files == sorted(path.relative_to(other) for path in other.glob("[phm]*/*.npz"))
-    assert len(files) >= 6
-    for name in files:
+    found = sorted(path.relative_to(one) for path in one.glob("[phm]*/*.npz"))
+    assert found == sorted(path.relative_to(other) for path in other.glob("[phm]*/*.npz"))
+    assert len(found) >= files
+    for name in found:
         with np.load(one / name) as ours, np.load(other / name) as theirs:
             assert ours.files == theirs.files
             for array in ours.files:
@@ -193,14 +198,109 @@ def test_a_task_that_always_dies_is_a_failed_job_and_the_others_go_on(
 def test_a_node_without_a_job_takes_over_cells_of_another(
     machines: Machines, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "FEW", 0.0)
-    long = acting(replace(job, seeds=24, wanted=None), Acted)
+    monkeypatch.setattr(rates, "FEW", 0.0)
+    long = acting(replace(job, seeds=12, batch_size=256, wanted=None), Acted)
+    attempts: set[int] = set()
+    start = ray_cluster._Cluster.start
+
+    def starting(self: Any, position: int, attempt: Attempt, *others: Any) -> None:
+        attempts.add(attempt.number)
+        start(self, position, attempt, *others)
+
+    monkeypatch.setattr(ray_cluster._Cluster, "start", starting)
     heard = [event for _, event in ray_cluster.run([(0, long)], logs=tmp_path, address=machines.address)]
+    assert attempts == {1}, "who gave cells away left them out, and did not have to begin anew"
     cells = [event.cell for event in heard if isinstance(event, Finished)]
     assert sorted(cell.cell_id for cell in cells) == sorted(cell.cell_id for cell in plan(long))
     assert {Path(str(cell.row["cache"])).name for cell in cells} == {"near", "far"}
     assert [type(event) for event in heard if isinstance(event, Summary | Broken)] == [Summary]
     assert isinstance(heard[-1], Summary)
+
+
+@pytest.fixture
+def large(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job in three shards, two cells after them, with weights that nobody asks for."""
+    monkeypatch.setattr(passes, "ALIGNED", 10)
+    listing = planning.listing_for(Request(limit=10), progress=lambda *_: None)
+    request = Request(backbones=MOBILE, freeze="all,all-1", limit=10, image_size=32)
+    dataset, _ = planning.dataset_for(request, listing, cache=tmp_path, progress=lambda *_: None)
+    resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
+    (found,) = planning.jobs_for(request, dataset, resolved=resolved, cache=tmp_path)
+    assert len(dataset.rows) == 30
+    return acting(replace(found, pixels=job.pixels), Acted)
+
+
+def test_what_shards_leave_goes_from_node_to_node(machines: Machines, large: Job, tmp_path: Path) -> None:
+    # A share of a twelfth of the frozen pass makes as many shards as there are images for.
+    share = work_of(large, cells_of(large)).frozen / 12
+    run = ray_cluster.run([(5, large)], logs=tmp_path, address=machines.address, total=2 * share)
+    heard = [event for _, event in run]
+    cells = [event.cell for event in heard if isinstance(event, Finished)]
+    assert {cell.cell_id for cell in cells} >= {cells_of(large)[0]}
+    assert len(stages_of(MOBILE)) == SHARD_DEPTHS[0]
+    for cell in cells:
+        assert cell.row["shards"] == [
+            {depth: sha256(content_of(first, first + 10, depth)).hexdigest() for depth in SHARD_DEPTHS[:2]}
+            for first in (0, 10, 20)
+        ], "the features and what comes before the last stage"
+    done = [event.done for event in heard if isinstance(event, Progress) and event.total == 30]
+    assert done == [10, 20, 30]
+    assert [type(event) for event in heard if isinstance(event, Summary | Note | Broken)] == [Summary]
+
+
+def test_a_pass_is_made_again_where_a_shard_is_lost(
+    machines: Machines, large: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = work_of(large, cells_of(large)).frozen / 12
+    lost = machines.add("lost with shards")
+    ended = ray_cluster.Passes.end
+
+    def losing(self: Any, position: int, job: Job, blocks: Any) -> Any:
+        following = ended(self, position, job, blocks)
+        if following:
+            machines.cluster.remove_node(lost, allow_graceful=False)
+            time.sleep(2)
+        return following
+
+    monkeypatch.setattr(ray_cluster.Passes, "end", losing)
+    run = ray_cluster.run([(5, large)], logs=tmp_path, address=machines.address, total=3 * share)
+    heard = [event for _, event in run]
+    cells = [event.cell for event in heard if isinstance(event, Finished)]
+    assert cells
+    assert all(cell.row["shards"] == [] for cell in cells)
+    notes = {event.text for event in heard if isinstance(event, Note)}
+    assert len(notes) == 1
+    assert "its frozen pass is made again" in notes.pop()
+
+
+def test_learning_rates_apart_come_to_the_same_cell(
+    machines: Machines, request_of: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if request_of.weights != "imagenet":
+        pytest.skip("only pretrained networks have several learning rates, and their weights are not here")
+    monkeypatch.setattr(passes, "ALIGNED", 64)
+    asked = replace(request_of, backbones=MOBILE, freeze="all-1", limit=60, epochs=5)
+    assert sweep.run(replace(asked, out=tmp_path / "local")).counts == {"ok": 1}
+    started: list[str] = []
+    shards: list[tuple[tuple[int, int], int]] = []
+    listen = ray_cluster.listen
+
+    def listening(ray: Any, task: Any, logs: Path) -> Any:
+        told = listen(ray, task, logs)
+        started.extend(event.cell_id for event in told[0] if isinstance(event, Started))
+        if task.attempt.job.shard and task.ended:
+            shards.append((task.attempt.job.shard, len(task.left)))
+        return told
+
+    monkeypatch.setattr(ray_cluster, "listen", listening)
+    monkeypatch.setattr(rates, "FEW", 0.0)
+    out = tmp_path / "ray"
+    assert sweep.run(replace(asked, out=out, executor="ray", ray_address=machines.address)).counts == {"ok": 1}
+    (cell,), (alone,) = store.read_cells(out), store.read_cells(tmp_path / "local")
+    assert set(started) == {f"{alone.cell_id}.{rate}" for rate in range(3)}
+    assert sorted(shards) == [((0, 64), 2), ((64, 128), 2), ((128, 180), 2)], "features, and one boundary"
+    assert cell.trace["training"] == alone.trace["training"]
+    same(tmp_path / "local", out, files=2)
 
 
 def test_at_the_deadline_all_is_stopped(machines: Machines, job: Job, tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from click.testing import CliRunner
 from backbench import cli, executors, forecast, options, prices, spending, store, sweep, work
 from backbench.cells import Plan, plan
 from backbench.errors import RequestError
+from backbench.events import Event, Finished, Summary
 from backbench.executors.attempts import OUT_OF_TIME, Broken
 from backbench.facts import finished, tried
 from backbench.finetune import Epoch, Trained, Trial
 from backbench.progress import Bar
-from backbench.records import Event, Finished, Job, Request, Summary, Weights
+from backbench.records import Job, Request, Weights
 from backbench.search import halving
 from backbench.search.past import past
 from backbench.workload import work_of

@@ -16,7 +16,8 @@ import pytest
 from backbench import doctor, store
 from backbench.cache import sealed
 from backbench.errors import DamagedError, RequestError
-from backbench.records import Cell, Finished
+from backbench.events import Finished
+from backbench.records import Cell
 
 FRACTIONS = [
     "frozen_params_pct", "train_acc", "val_acc", "test_acc", "gap", "val_nll", "selection_score", "test_acc_lo",

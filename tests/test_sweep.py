@@ -26,8 +26,9 @@ from ready_jobs import when_ready
 
 from backbench import cli, doctor, metrics, planning, report, store, supply, sweep, thumbnails
 from backbench.errors import RequestError, UnavailableError
+from backbench.events import Event, Finished, Note
 from backbench.executors.attempts import Broken
-from backbench.records import PROTOCOL_VERSION, Dataset, Event, Finished, Job, Note, Pixels, Request, Weights
+from backbench.records import PROTOCOL_VERSION, Dataset, Job, Pixels, Request, Weights
 
 MOBILE = "MobileNetV2:alpha=0.35"
 TIMES = ["latency_ms", "throughput_ips", "peak_mem_mb", "fit_seconds", "wall_seconds"]

@@ -14,9 +14,10 @@ from scipy.special import softmax
 from sklearn.datasets import load_digits
 
 from backbench import finetune, tails
-from backbench.activations import Frozen, Kept, frozen_pass
+from backbench.activations import Frozen, frozen_pass
 from backbench.backbones import graph, parse_backbones, stages
 from backbench.inputs import FromKept, FromPixels, Source
+from backbench.kept import Kept
 from backbench.probe import Head
 from backbench.records import Backbone
 from backbench.tails import InferenceMode, start_from

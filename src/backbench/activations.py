@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,20 +20,16 @@ from backbench import cache as caching
 from backbench.augment import view
 from backbench.cache_limit import hold
 from backbench.engines import Engine, Forward, Inputs, Ran, engine_for, pieces
+from backbench.kept import Kept, Rows, Written, nameless, scale_for
 from backbench.records import INFERENCE_BATCH
+from backbench.shards import Shards
 
 KERAS = engine_for("keras", precision="float32")
-
-# Activations are kept as float16 times a power of two, chosen so that the largest of the first batch comes to about
-# this: 256 times as much still fits, and what is 2^-22 of it still has a few bits.
-COMFORTABLE = 2.0**7
 
 # Infinite values and NaN of float16 are those whose bits, but for the sign, are at least these.
 INFINITE = 0x7C00
 # Batches that may wait to be written while the next one is computed.
 WAITING = 2
-
-Rows = NDArray[np.int64]
 
 
 class Frozen:
@@ -115,63 +109,6 @@ def _rounding(model: keras.Model, own: Sequence[Any], tensors: Sequence[Any]) ->
     return keras.Model([*model.inputs, scales], [*own, *rounded, keras.ops.stack(largest, axis=1)], name=model.name)
 
 
-class Kept:
-    """Activations at one boundary, float16 in a mapped file without a name: it is gone when the process is.
-
-    `shapes` are those of its tensors without the batch. `views` of each train image are kept: its own activations, and
-    those of views - 1 augmented versions of it. Without a `folder` nothing is kept, and all that comes is let through.
-    """
-
-    def __init__(self, shapes: Sequence[tuple[int, ...]], *, items: int, train: Rows, views: int, folder: Path | None):
-        self.shapes, self.items, self.train, self.views = tuple(shapes), items, train, views
-        self.scales: tuple[float, ...] = ()
-        self.place = np.full(items, -1)  # of a train item among the train items
-        self.place[train] = np.arange(len(train))
-        rows = items + (views - 1) * len(train)
-        self.files = [_nameless(folder, 2 * rows * int(np.prod(shape))) for shape in shapes if folder]
-        self.arrays = [
-            np.memmap(file, np.float16, "r", shape=(rows, *shape))
-            for file, shape in zip(self.files, shapes, strict=bool(folder))
-        ]
-
-    @staticmethod
-    def bytes_for(shapes: Sequence[tuple[int, ...]], *, items: int, train: int, views: int) -> int:
-        """Disk space that the activations will take."""
-        return 2 * sum(int(np.prod(shape)) for shape in shapes) * (items + (views - 1) * train)
-
-    def write(self, start: int, outputs: Sequence[NDArray[np.float16]], scales: Sequence[float]) -> None:
-        """Keep the tensors of some rows in a line, which were divided by `scales`."""
-        self.scales = tuple(scales)
-        for file, output in zip(self.files, outputs, strict=bool(self.files)):
-            # Not through the mapping: to touch a page of a file for the first time costs more than to write it.
-            file.seek(start * output[0].nbytes)
-            file.write(np.ascontiguousarray(output).data)
-
-    def read(self, items: Rows, views: Rows | None = None) -> list[NDArray[np.float16]]:
-        """The tensors of items, as they are or in the given view (0 is the image itself)."""
-        rows = items
-        if views is not None:
-            rows = np.where(views == 0, items, self.items + (views - 1) * len(self.train) + self.place[items])
-        return [array[rows] for array in self.arrays]
-
-
-def scale_for(largest: float) -> float:
-    """The power of two by which values of at most this size are divided before they are kept."""
-    usual = np.finfo(np.float32).tiny < largest < np.inf
-    return float(2.0 ** np.ceil(np.log2(largest / COMFORTABLE))) if usual else 1.0
-
-
-def _nameless(folder: Path, size: int) -> IO[bytes]:
-    """A file of so many bytes that is gone when nobody holds it any more."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  it is closed with its owner
-    if hasattr(os, "posix_fallocate"):  # a full disk shows now, as an error, and not later, as a crash
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:
-        file.truncate(size)
-    return file
-
-
 def sample(pixels: NDArray[np.uint8], rows: Rows) -> NDArray[np.uint8]:
     """A batch of images from all over the dataset, by which an engine is checked and scales are chosen."""
     chosen: NDArray[np.uint8] = pixels[rows[np.linspace(0, len(rows) - 1, min(len(rows), INFERENCE_BATCH)).astype(int)]]
@@ -192,9 +129,12 @@ def frozen_pass(
     key: Mapping[str, Any],
     cache: Path,
     kept: Sequence[Kept] = (),
+    elsewhere: Shards | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], float]:
     """Features [n, d] of the images `pixels[rows]`, mapped, and the seconds they took once the engine was ready.
+
+    What others have computed `elsewhere` is not computed again.
 
     They are computed once per key. The tensors of the frozen part are those of the boundaries to be `kept`, in order.
     `key` names everything that could change a value: pixels, weights, preprocessing, engine, versions. Features in the
@@ -208,12 +148,18 @@ def frozen_pass(
         features, seconds, frozen.ran = recalled
         return features, seconds
     began = time.perf_counter()
-    frozen.settle(sample(pixels, rows))
-    began += frozen.ready_seconds
+    if elsewhere:
+        frozen.ran, began = elsewhere.ran, began - elsewhere.seconds
+        outputs, scales = elsewhere.read(frozen.batch), elsewhere.scales
+        kept = [boundary for boundary in kept if boundary.files]
+    else:
+        frozen.settle(sample(pixels, rows))
+        began += frozen.ready_seconds
+        outputs, scales = frozen.forward(batches(pixels, rows, size=frozen.batch)), frozen.scales
     with caching.whole_file(path) as temporary:
         features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(rows), frozen.width))
         caching.reserve(temporary)  # a full disk shows now, and not as a crash
-        _run(frozen, batches(pixels, rows, size=frozen.batch), features, kept, first=0, progress=progress)
+        write_all(outputs, scales, features, kept, rows=len(rows), progress=progress)
         features.flush()
         digest = caching.sha256_file(temporary)
         # Opened under this name: another process that computes the same may soon give the other one to its own file.
@@ -246,23 +192,25 @@ def augmented_pass(
     numbers = np.repeat(np.arange(1, views), len(train))
     parts = (slice(start, start + frozen.batch) for start in range(0, len(items), frozen.batch))
     shape = (len(rows) + len(items), features.shape[1])
-    found: NDArray[np.float32] = np.memmap(_nameless(folder, 4 * shape[0] * shape[1]), np.float32, "r+", shape=shape)
+    found: NDArray[np.float32] = np.memmap(nameless(folder, 4 * shape[0] * shape[1]), np.float32, "r+", shape=shape)
     found[: len(rows)] = features
     images = (view(pixels[rows[items[piece]]], items[piece], numbers[piece], flips=flips) for piece in parts)
-    _run(frozen, images, found, kept, first=len(rows), progress=progress)
+    outputs, first = frozen.forward(images), len(rows)
+    write_all(outputs, frozen.scales, found, kept, rows=len(items), first=first, progress=progress)
     return found
 
 
-def _run(
-    frozen: Frozen,
-    images: Iterator[NDArray[np.uint8]],
-    features: NDArray[np.float32],
-    kept: Sequence[Kept],
+def write_all(
+    outputs: Iterable[Sequence[NDArray[Any]]],
+    scales: Sequence[float],
+    features: Any,
+    kept: Sequence[Written],
     *,
-    first: int,
+    rows: int,
+    first: int = 0,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Fill the rows of features and kept tensors from `first` on; a second thread writes while the next is computed."""
+    """Fill `rows` of features and kept tensors from `first` on; a second thread writes while the next is computed."""
     done = first
     pending: list[Future[None]] = []
 
@@ -271,16 +219,16 @@ def _run(
         taken = 1
         for boundary in kept:
             mine = slice(taken, taken := taken + len(boundary.shapes))
-            boundary.write(start, outputs[mine], frozen.scales[mine.start - 1 : mine.stop - 1])
+            boundary.write(start, outputs[mine], scales[mine.start - 1 : mine.stop - 1])
 
     with ThreadPoolExecutor(1) as writer:
-        for outputs in frozen.forward(images):
-            pending.append(writer.submit(write, done, outputs))
-            done += len(outputs[0])
+        for batch in outputs:
+            pending.append(writer.submit(write, done, batch))
+            done += len(batch[0])
             if len(pending) > WAITING:
                 pending.pop(0).result()
             if progress:
-                progress(done - first, len(features) - first)
+                progress(done - first, rows)
         for future in pending:
             future.result()
 

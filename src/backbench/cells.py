@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backbench.backbones.stage_table import stages_of
@@ -18,6 +18,7 @@ class Plan:
     """One cell to be measured: its place in the table and the digest of its identity.
 
     `frozen` of `stages` stages are frozen; `impossible` says why it cannot be measured, and is empty where it can.
+    With a `rate` it is only that one of the learning rates that race in the cell, and its id that of `part_of`.
     """
 
     freeze: str
@@ -27,6 +28,7 @@ class Plan:
     cell_id: str
     identity: Mapping[str, Any]
     impossible: str = ""
+    rate: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,30 @@ def plan(job: Job) -> tuple[Plan, ...]:
         for freeze, frozen in _depths(job.freeze, stages)
         for seed in range(1 if frozen == stages and job.pretrained else job.seeds)
     )
+
+
+def wanted(job: Job, among: Collection[str] | None = None) -> list[Plan]:
+    """What a job is to measure and can, or `among` other ids, in the order of its plan: cells, and parts of cells."""
+    among = job.wanted if among is None else among
+    possible = [cell for cell in plan(job) if not cell.impossible]
+    if among is None:
+        return possible
+    asked: dict[str, list[tuple[str, int | None]]] = {}
+    for each in among:
+        cell_id, rate = whole_of(each)
+        asked.setdefault(cell_id, []).append((each, rate))
+    return [replace(cell, cell_id=each, rate=rate) for cell in possible for each, rate in asked.get(cell.cell_id, ())]
+
+
+def part_of(cell_id: str, rate: int) -> str:
+    """The id of a cell's training at one of its learning rates, of which it has so many before it."""
+    return f"{cell_id}.{rate}"
+
+
+def whole_of(asked: str) -> tuple[str, int | None]:
+    """The id of a cell, and the learning rate where it is that of a part."""
+    cell_id, _, rate = asked.partition(".")
+    return cell_id, int(rate) if rate else None
 
 
 def frozen_share(backbone: Backbone, frozen: int) -> float:

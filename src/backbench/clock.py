@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from backbench.records import Event, Progress
+from backbench.events import Event, Progress
 
 Emit = Callable[[Event], None]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,10 +14,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import hardware, metrics
+from backbench import hardware, metrics, trained_weights
+from backbench.backbones import stages
 from backbench.cells import Plan, empty_row
+from backbench.clock import Clock
+from backbench.events import Finished, Note
 from backbench.probe import Head
-from backbench.records import SPLITS, Cell, Finished, Job, Trial
+from backbench.race import DivergedError
+from backbench.records import SPLITS, Cell, Job, Trial
 
 
 def device() -> str:
@@ -115,6 +120,32 @@ def tried(job: Job, cell: Plan, items: NDArray[np.float64], *, seconds: float) -
 
 def failed(job: Job, cell: Plan, error: Exception) -> Finished:
     """The cell that could not be measured, though others of its job can."""
+    trace = {"diverged": [trial.trace() for trial in error.trials]} if isinstance(error, DivergedError) else {}
     reason = f"{type(error).__name__}: {error}"
     row = empty_row(job, cell) | {"status": "failed"}
-    return Finished(Cell(cell.cell_id, "failed", reason, cell.identity, row))
+    return Finished(Cell(cell.cell_id, "failed", reason, cell.identity, row, trace))
+
+
+def keep(
+    job: Job,
+    cell: Plan,
+    network: keras.Model,
+    clock: Clock,
+    *,
+    after: stages.Boundary | None = None,
+    head: Head | None = None,
+) -> Path | None:
+    """Trained weights in a file of their own; a disk that is full costs the weights, not the cell."""
+    if job.drafts is None:
+        return None
+    draft = job.drafts / f".{cell.cell_id}.npz"
+    try:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        trained_weights.save(draft, network, after=after, head=head)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        why = error.strerror or error
+        clock.emit(Note(f"{job.label} @ {cell.freeze}: its trained weights could not be kept for export ({why})"))
+        return None
+    return draft

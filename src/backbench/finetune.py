@@ -18,6 +18,7 @@ from scipy.special import softmax
 from backbench import metrics
 from backbench.engines import keras_engine
 from backbench.inputs import Arrays, Items, Source
+from backbench.race import BEHIND, DivergedError, Epoch, Trial
 from backbench.records import INFERENCE_BATCH
 
 # Of fine-tuning; the first leads, the others race against it. What starts at random needs larger steps.
@@ -35,38 +36,11 @@ WARM_UP = 0.1
 # Epochs without a better one on val before a trial stops: a share of all epochs, and at least how many.
 PATIENCE, LEAST_PATIENCE = 0.3, 2
 
-# From this epoch on a trial ends that has never been as good as the leading one had been by then.
-RACE_FROM = 2
-
 # Images of val that may still be wrong when a trial ends because val could not tell a better epoch from this one.
 LEFT_ON_VAL = 1
 
 # Batches that are made ahead of the one that is trained on.
 AHEAD = 4
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One point of the learning curve; the training loss is the running mean of the epoch, for looking at only."""
-
-    epoch: int
-    loss: float | None
-    val_acc: float
-    val_nll: float
-    score: float
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One learning rate: its curve and why it ended."""
-
-    rate: float
-    curve: tuple[Epoch, ...]
-    ended: str
-
-    def best_by(self, epoch: int) -> float:
-        """The highest score of the first `epoch` epochs."""
-        return max((point.score for point in self.curve[:epoch]), default=-math.inf)
 
 
 @dataclass(frozen=True)
@@ -86,10 +60,7 @@ class Trained:
         """The same as JSON-able content."""
         return {
             "start": asdict(self.start),
-            "trials": [
-                {"rate": trial.rate, "curve": [asdict(point) for point in trial.curve], "ended": trial.ended}
-                for trial in self.trials
-            ],
+            "trials": [trial.trace() for trial in self.trials],
             "chosen": self.chosen,
             "best_epoch": self.best.epoch,
         }
@@ -107,14 +78,17 @@ def train(
     rates: Sequence[float],
     seed: int,
     stop_after: int | None = None,
+    rival: Trial | None = None,
     inference_batch: int = INFERENCE_BATCH,
     progress: Callable[[int, int], None] | None = None,
+    told: Callable[[Trial], None] = lambda _: None,
 ) -> Trained:
     """Train a model that gives logits, in place, with AdamW, warm-up and cosine; it ends with the best weights on val.
 
     labels [n] of all items of the dataset, `train` and `val` positions of items; every rate starts at the model's
     present weights and sees the same batches. `stop_after` cuts off after so many epochs of a schedule that is made for
-    all of them, so that what it shows is the beginning of the whole. Raises FloatingPointError when every rate diverges
+    all of them, so that what it shows is the beginning of the whole. `told` hears of each trial after every epoch but
+    its last; a `rival` that was trained before leads from the beginning. Raises DivergedError when every rate diverges
     before its first epoch is over.
     """
     began = time.perf_counter()
@@ -144,17 +118,18 @@ def train(
             inference_batch=inference_batch,
             rate=rate,
             rng=np.random.default_rng(seed),
-            rival=trials[chosen] if chosen >= 0 else None,
+            rival=trials[chosen] if chosen >= 0 else rival,
             stepped=stepped,
+            told=told,
             progress=lambda done, position=position: (
                 progress and progress(position * epochs + done, len(rates) * epochs)
             ),  # type: ignore[misc]
         )
         trials.append(trial)
-        if state and (chosen < 0 or trial.best_by(epochs) > trials[chosen].best_by(epochs)):
+        if state and (chosen < 0 or trial.best > trials[chosen].best):
             chosen, best_state = position, state
     if chosen < 0:
-        raise FloatingPointError("the loss was not finite in the first epoch at any learning rate: training diverged")
+        raise DivergedError(trials)
     restore(model, best_state)
     best = max(trials[chosen].curve, key=lambda point: point.score)  # the first, should there be two
     return Trained(start, tuple(trials), chosen, best, stepped[0] - began)
@@ -176,6 +151,7 @@ def _trial(
     rival: Trial | None,
     stepped: list[float],
     progress: Callable[[int], None],
+    told: Callable[[Trial], None],
 ) -> tuple[Trial, list[NDArray[Any]] | None]:
     """One learning rate until it stops getting better, diverges or falls behind; and the state of its best epoch."""
     patience = max(LEAST_PATIENCE, round(PATIENCE * epochs))
@@ -208,8 +184,10 @@ def _trial(
             return Trial(rate, tuple(curve), "val is as good as solved"), kept
         if len(curve) - 1 - best >= patience:
             return Trial(rate, tuple(curve), "no longer better"), kept
-        if rival and epoch >= RACE_FROM and curve[best].score < rival.best_by(epoch):
-            return Trial(rate, tuple(curve), "behind"), kept
+        trial = Trial(rate, tuple(curve), BEHIND)
+        if rival and trial.behind(rival, epoch):
+            return trial, kept
+        told(trial)
     return Trial(rate, tuple(curve), "all epochs"), kept
 
 

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.activations import Frozen, Kept
+from backbench.activations import Frozen
 from backbench.augment import light, view
+from backbench.kept import Kept
 
 Items = NDArray[np.int64]
 Arrays = list[NDArray[Any]]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from backbench import cost, finetune, tails, trained_weights, trials
+from backbench import cost, finetune, tails, trials
 from backbench.activations import sample
-from backbench.backbones import graph, scratch, stages
+from backbench.backbones import graph, scratch
 from backbench.backbones.graph import plain_keras
-from backbench.cells import Plan, augment_of, plan
+from backbench.cells import Plan, augment_of, whole_of
+from backbench.cells import wanted as cells_wanted
 from backbench.clock import Clock, Emit
 from backbench.engines import Ran
-from backbench.facts import environment, failed, finished
+from backbench.events import Note, Passed, Scored, Started, Summary
+from backbench.facts import environment, failed, finished, keep
 from backbench.inputs import FromKept, FromPixels, FromPrefix, Source
-from backbench.network import Network, frozen_up_to, pass_through, views_of
-from backbench.probe import Head
-from backbench.records import SPLITS, Backbone, Job, Note, Started, Summary
+from backbench.network import Network, frozen_up_to, pass_shard, pass_through, views_of
+from backbench.race import Trial, leader
+from backbench.records import SPLITS, Backbone, Job
 
 SHARED = ("building", "engine", "frozen pass", "augmented views", "scores")
 COST = ("timing", "memory")
@@ -39,10 +39,15 @@ def run(job: Job, emit: Emit) -> None:
     what cannot be had here, anything else is a failure.
     """
     plain_keras(job.precision)
-    wanted = [cell for cell in plan(job) if not cell.impossible and (job.wanted is None or cell.cell_id in job.wanted)]
+    wanted = cells_wanted(job)
+    if asked := job.wanted:  # in the order in which they were asked for
+        wanted.sort(key=lambda cell: asked.index(cell.cell_id))
     clock = Clock(emit)
     if not wanted:
         pass
+    elif job.shard and job.backbone:
+        first, last = job.shard
+        emit(Passed(pass_shard(job, job.backbone, wanted, clock, first=first, last=last)))
     elif job.trial and job.trial.images and job.backbone:
         trials.screen(job, job.backbone, wanted[0], clock)
     elif job.backbone is None:
@@ -78,6 +83,8 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
         shared += network.probe_seconds / len(wanted)
     probed = {"path": [asdict(step) for step in network.path.steps], "chosen": network.path.chosen}
     for cell in wanted:
+        if job.is_taken(cell.cell_id):
+            continue
         clock.emit(Started(cell.cell_id))
         began = time.perf_counter()
         try:
@@ -92,7 +99,7 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
                     "wall_seconds": shared + network.probe_seconds + time.perf_counter() - began,
                     **(network.scores.columns() if network.scores else {}),
                 }
-                random = None if job.pretrained else _keep(job, cell, network.base, clock, head=head)
+                random = None if job.pretrained else keep(job, cell, network.base, clock, head=head)
                 trace = {"probe": probed, "engine": asdict(network.ran)}
                 trace |= {"transferability": asdict(network.scores)} if network.scores else {}
                 said = _instead(network.ran)
@@ -123,6 +130,13 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
     before = clock.spent("fine-tuning", "evaluation")
     began = time.perf_counter()
     keras.utils.set_random_seed(cell.seed)
+
+    raced = network.raced.setdefault(whole_of(cell.cell_id)[0], {})
+
+    def told(trial: Trial) -> None:
+        if cell.rate is not None:  # others are trained elsewhere, and this one may be behind
+            clock.emit(Scored(cell.cell_id, trial.trace(), time.perf_counter() - began))
+
     try:
         with clock.phase("fine-tuning") as report:
             source, scales = _source(job, network, cell)
@@ -141,12 +155,16 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
                 val=data.indices("val"),
                 epochs=job.epochs,
                 batch_size=job.batch_size,
-                rates=_rates(job),
+                rates=_rates(job, cell),
                 seed=cell.seed,
                 stop_after=job.trial.epochs if job.trial else None,
                 inference_batch=job.inference_batch,
+                rival=leader(raced, cell.rate or 0),
                 progress=report,
+                told=told,
             )
+            if cell.rate is not None:
+                raced[cell.rate] = trained.trials[0]
         fit_seconds = time.perf_counter() - began
         clock.seconds[STARTING] = clock.spent(STARTING) + trained.starting
         if job.trial:
@@ -158,7 +176,7 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
             }
         head = tails.raw_head(network.start, *model.get_layer("head").get_weights())
         after = network.boundaries.get(cell.frozen) if job.pretrained else None
-        kept = _keep(job, cell, network.base, clock, after=after, head=head)
+        kept = keep(job, cell, network.base, clock, after=after, head=head)
     finally:
         finetune.restore(network.base, network.state)
     ran = source.prefix.ran if isinstance(source, FromPrefix) else network.ran if cell.frozen else None
@@ -189,33 +207,10 @@ def _instead(ran: Ran) -> str:
     return f"{ran.reason}: {ran.engine} in {ran.precision} ran the frozen part" if ran.reason else ""
 
 
-def _keep(
-    job: Job,
-    cell: Plan,
-    network: keras.Model,
-    clock: Clock,
-    *,
-    after: stages.Boundary | None = None,
-    head: Head | None = None,
-) -> Path | None:
-    """Trained weights in a file of their own; a disk that is full costs the weights, not the cell."""
-    if job.drafts is None:
-        return None
-    draft = job.drafts / f".{cell.cell_id}.npz"
-    try:
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        trained_weights.save(draft, network, after=after, head=head)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        why = error.strerror or error
-        clock.emit(Note(f"{job.label} @ {cell.freeze}: its trained weights could not be kept for export ({why})"))
-        return None
-    return draft
-
-
-def _rates(job: Job) -> tuple[float, ...]:
+def _rates(job: Job, cell: Plan) -> tuple[float, ...]:
     rates = finetune.RATES if job.pretrained else finetune.RATES_FROM_SCRATCH
+    if cell.rate is not None:
+        return rates[cell.rate : cell.rate + 1]
     return rates[:1] if job.trial else rates
 
 
@@ -225,7 +220,7 @@ def _cost(job: Job, body: keras.Model, clock: Clock) -> dict[str, Any]:
 
 def _estimate(job: Job, cell: Plan, network: Network) -> str:
     """How long training everything will take at most, from the frozen pass: a training step is about three of it."""
-    data, rates = job.dataset, len(_rates(job))
+    data, rates = job.dataset, len(_rates(job, cell))
     passes = 3 * len(data.indices("train")) + len(data.indices("val"))
     an_epoch = network.pass_seconds * passes / len(data.ids)
     minutes = max(1, round(an_epoch * job.epochs * rates / 60))
@@ -242,6 +237,8 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
     columns: dict[str, Any] = {}
     own = ("building", "training", "evaluation")
     for cell in wanted:
+        if job.is_taken(cell.cell_id):
+            continue
         clock.emit(Started(cell.cell_id))
         before = clock.spent(*own)
         keras.utils.set_random_seed(cell.seed)
@@ -281,7 +278,7 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
                 "fit_seconds": fit_seconds,
                 "wall_seconds": clock.spent(*own) - before + clock.spent(*COST) / len(wanted),
             }
-            kept = _keep(job, cell, model, clock)
+            kept = keep(job, cell, model, clock)
             clock.emit(finished(job, cell, found, row=row, trace={"training": trained.trace()}, model=kept))
         except FloatingPointError as error:
             clock.emit(failed(job, cell, error))

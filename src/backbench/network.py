@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench import finetune, hardware, spectrum, tails, transferability
-from backbench.activations import Frozen, Kept, augmented_pass, frozen_pass, sample
+from backbench.activations import Frozen, augmented_pass, batches, frozen_pass, sample, write_all
 from backbench.backbones import graph, stages
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import Plan, augment_of, plan
@@ -21,8 +23,11 @@ from backbench.clock import Clock
 from backbench.engines import Ran, engine_for
 from backbench.engines.fitting import TIMES_ON_GPU, batch_for
 from backbench.facts import device, environment
+from backbench.kept import Kept
 from backbench.probe import ProbePath, fit_path
+from backbench.race import Trial
 from backbench.records import PROTOCOL_VERSION, Backbone, Job
+from backbench.shards import Shapes, sign, together, writing
 
 # Of the free disk, so that the sweep's other files and the user's own still find room.
 SHARE_OF_DISK = 0.8
@@ -49,6 +54,8 @@ class Network:
     ran: Ran
     pass_seconds: float
     probe_seconds: float
+    # Of cells whose learning rates are trained one by one, those that were trained here, by their place.
+    raced: dict[str, dict[int, Trial]] = field(default_factory=dict)
 
 
 def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> Network:
@@ -57,24 +64,22 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
     Raises FloatingPointError where activations at a boundary cannot be kept, or features hold NaN.
     """
     data, pixels = job.dataset, job.images()
-    with clock.phase("building"):
-        keras.utils.set_random_seed(wanted[0].seed)
-        base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
-        if not job.pretrained:
-            graph.follow_quickly(base)
-        # Of all depths that were asked for, wanted now or not: with other outputs an engine fuses and rounds otherwise.
-        depths = sorted({cell.frozen for cell in plan(job) if 0 < cell.frozen < cell.stages}, reverse=True)
-        strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
-        boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
-        kept = room_for(job, boundaries, wanted={cell.frozen for cell in wanted})
-        body = base if job.precision == "float32" else _in_float32(job, backbone, base)
-        frozen = frozen_up_to(job, backbone, body, list(kept), seed=wanted[0].seed)
+    base, body, boundaries, kept, frozen = _built(job, backbone, wanted, clock)
     train, views = data.indices("train"), views_of(job)
     before = clock.spent("frozen pass")
     with clock.phase("frozen pass") as report:
         key = features_key(job, backbone, wanted[0], kept)
+        shapes: dict[int, Shapes] = {depth: boundary.shapes for depth, boundary in kept.items() if boundary.files}
+        shapes[len(stages_of(backbone.name))] = [(frozen.width,)]
         features, passed = frozen_pass(
-            frozen, pixels, data.rows, key=key, cache=job.cache, kept=list(kept.values()), progress=report
+            frozen,
+            pixels,
+            data.rows,
+            key=key,
+            cache=job.cache,
+            kept=list(kept.values()),
+            elsewhere=together(job.shards, key=key, rows=len(data.rows), shapes=shapes),
+            progress=report,
         )
         if views > 1:  # by the same images, should the cache have had the features
             frozen.settle(sample(pixels, data.rows))
@@ -134,6 +139,56 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
         passed,
         clock.spent("probe") - before,
     )
+
+
+def pass_shard(
+    job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock, *, first: int, last: int
+) -> dict[int, Path]:
+    """Files of the frozen pass of the rows from `first` up to `last`, as `pass_through` would compute them, by depth.
+
+    Raises FloatingPointError where activations at a boundary cannot be kept, ValueError without a place for the files.
+    """
+    if job.drafts is None:
+        raise ValueError(f"{job.label}: a shard needs a folder for its files")
+    data, pixels = job.dataset, job.images()
+    *_, kept, frozen = _built(job, backbone, wanted, clock)
+    deepest = len(stages_of(backbone.name))
+    shapes: dict[int, Shapes] = {
+        deepest: [(frozen.width,)],
+        **{depth: boundary.shapes for depth, boundary in kept.items()},
+    }
+    job.drafts.mkdir(parents=True, exist_ok=True)
+    paths = {depth: job.drafts / f"{first}-{last}.{depth}.h5" for depth in shapes}
+    with clock.phase("frozen pass") as report:
+        frozen.settle(sample(pixels, data.rows))
+        began = time.perf_counter()
+        with writing(paths, rows=last - first, shapes=shapes) as shelves:
+            outputs = frozen.forward(batches(pixels, data.rows[first:last], size=frozen.batch))
+            at_boundaries = [shelves[depth] for depth in kept]
+            write_all(outputs, frozen.scales, shelves[deepest], at_boundaries, rows=last - first, progress=report)
+            key = features_key(job, backbone, wanted[0], kept)
+            sign(shelves, key, first=first, ran=frozen.ran, seconds=time.perf_counter() - began)
+    return paths
+
+
+def _built(
+    job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock
+) -> tuple[keras.Model, keras.Model, dict[int, stages.Boundary], dict[int, Kept], Frozen]:
+    """The network, what its frozen pass starts from, its boundaries, those that are kept, and its frozen part."""
+    with clock.phase("building"):
+        keras.utils.set_random_seed(wanted[0].seed)
+        base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
+        if not job.pretrained:
+            graph.follow_quickly(base)
+        # Of all depths that were asked for, wanted now or not: with other outputs an engine fuses and rounds otherwise.
+        depths = sorted({cell.frozen for cell in plan(job) if 0 < cell.frozen < cell.stages}, reverse=True)
+        strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
+        boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
+        with_files = set() if job.shard else {cell.frozen for cell in wanted}
+        kept = room_for(job, boundaries, wanted=with_files)
+        body = base if job.precision == "float32" else _in_float32(job, backbone, base)
+        frozen = frozen_up_to(job, backbone, body, list(kept), seed=wanted[0].seed)
+    return base, body, boundaries, kept, frozen
 
 
 def frozen_up_to(

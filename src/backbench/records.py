@@ -189,6 +189,9 @@ class Job:
     `backbone` is None for the hand-made CNN. `weights` and `pixels` are filled in when they are at hand. In `drafts`
     the job leaves trained weights for the sweep to take; None keeps none. Only memory and speed depend on
     `inference_batch`, the images of one call that trains nothing. With a `trial` its cells are not measured, but tried.
+    With a `shard` it is only the frozen pass of these images, first and past the last, its file in `drafts`. With
+    `shards` the frozen pass was made by others, and is in the files of each, by depth (`shards`). In a file `taken` are
+    ids of cells that others have taken over meanwhile.
     """
 
     backbone: Backbone | None
@@ -213,6 +216,16 @@ class Job:
     drafts: Path | None = None
     inference_batch: int = INFERENCE_BATCH
     trial: Trial | None = None
+    shard: tuple[int, int] | None = None
+    shards: tuple[Mapping[int, Path], ...] = ()
+    taken: Path | None = None
+
+    def is_taken(self, cell_id: str) -> bool:
+        """Whether somebody else has taken over a cell since the job began."""
+        try:
+            return self.taken is not None and cell_id in self.taken.read_text(encoding="ascii").split()
+        except FileNotFoundError:
+            return False
 
     def images(self) -> NDArray[np.uint8]:
         """The decoded images, memory-mapped. Raises ValueError when the job was not given any."""
@@ -241,51 +254,3 @@ class Cell:
     identity: Mapping[str, Any]
     row: Mapping[str, Any]
     trace: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A job says where it is: `done` of `total` in one phase."""
-
-    phase: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A job hands over a cell: predictions {name: array} and, where there is one, a linear head {name: array}.
-
-    `model` is the file with the trained weights, which may be too large for a message; whoever takes it moves it.
-    """
-
-    cell: Cell
-    predictions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    head: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    model: Path | None = None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Last word of a job: what it ran on and the seconds of each phase."""
-
-    label: str
-    seconds: Mapping[str, float]
-    environment: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Note:
-    """A job has something to tell people before it goes on."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Started:
-    """A job is done with what its cells share, and begins with one of them."""
-
-    cell_id: str
-
-
-Event = Progress | Finished | Note | Started | Summary

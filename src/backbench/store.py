@@ -20,7 +20,8 @@ from backbench import record_checks
 from backbench.cache import is_sealed, sealed, sha256_file, whole_file, write_json, write_text
 from backbench.columns import ADDED, COLUMN_NAMES, COLUMNS
 from backbench.errors import DamagedError, RequestError
-from backbench.records import Cell, Finished
+from backbench.events import Finished
+from backbench.records import Cell
 
 # Records of cells carry a digest of themselves from the second on, that of a run from the third.
 SCHEMA, RUN_SCHEMA = 2, 3

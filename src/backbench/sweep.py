@@ -45,7 +45,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
     """
     began = time.monotonic()
     options.check(request)
-    run_jobs = executors.chosen(request)
+    executors.check(request)
     directory = results_directory(request)
     cache = cache_root()
     earlier, damaged = ({}, False) if request.fresh else doctor.earlier_run(directory)
@@ -98,6 +98,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
         )
         budget = options.budget_of(request)
         spending = Spending(work, prices, Purse(budget, began)) if budget else None
+        run_jobs = executors.chosen(request, jobs)
         run_here = partial(run_jobs, logs=directory / "logs", timeout=options.timeout_of(request))
         try:
             with closing(work.ahead):

@@ -13,10 +13,11 @@ from backbench.activations import frozen_pass
 from backbench.backbones import graph
 from backbench.cells import Plan
 from backbench.clock import Clock
+from backbench.events import Finished
 from backbench.facts import tried
 from backbench.inputs import Source
 from backbench.network import features_key, frozen_up_to
-from backbench.records import Backbone, Finished, Job
+from backbench.records import Backbone, Job
 
 
 def screen(job: Job, backbone: Backbone, cell: Plan, clock: Clock) -> None:

@@ -17,11 +17,12 @@ from backbench.analysis.winners import trained, worth_keeping
 from backbench.cache_limit import evict, let_go, limit_bytes
 from backbench.cells import Order, Plan, but_weights, empty_row, plan
 from backbench.errors import BackbenchError, UnavailableError
+from backbench.events import Event, Finished, Note, Progress, Summary
 from backbench.executors.attempts import Broken
 from backbench.outcome import Outcome
 from backbench.prices import Prices
 from backbench.progress import Bar, in_a_line, tried_as
-from backbench.records import Cell, Event, Finished, Job, Listing, Note, Progress, Request, Summary
+from backbench.records import Cell, Job, Listing, Request
 from backbench.supply import Supply
 
 Runner = Callable[[Iterator[tuple[int, Job] | None]], Generator[tuple[int, Event | Broken]]]

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from backbench.backbones.stage_table import stages_of
-from backbench.cells import Plan, augment_of, plan
+from backbench.cells import Plan, augment_of
+from backbench.cells import wanted as cells_wanted
 from backbench.records import SPLITS, Job
 
 # Learning rates that race when pretrained weights are fine-tuned; what starts at random has one.
@@ -43,7 +44,7 @@ class Work:
 
 def work_of(job: Job, wanted: Collection[str]) -> Work:
     """The work of the cells with these ids. The number of epochs is the most that there can be."""
-    cells = [cell for cell in plan(job) if cell.cell_id in wanted and not cell.impossible]
+    cells = cells_wanted(job, wanted)
     images = {split: len(job.dataset.indices(split)) for split in SPLITS}
     everything, train, val = sum(images.values()), images["train"], images["val"]
     if job.backbone is None or not cells:
@@ -65,12 +66,18 @@ def work_of(job: Job, wanted: Collection[str]) -> Work:
             after = sum(flops[cell.frozen :])
             before = sum(flops[: cell.frozen]) if cell.frozen and cell.frozen not in kept else 0.0
             once = everything * (before + after)
-            training[cell.cell_id] = _training(job, after, before, train, val) + once
+            training[cell.cell_id] = _training(job, after, before, train, val, parts=cell.rate is not None) + once
     return Work(passes * rows * sum(flops), passes * probe, training, 4 * everything * width, sum(kept.values()))
 
 
-def _training(job: Job, trained: float, recomputed: float, train: int, val: int) -> float:
-    trials, epochs = (TRIALS if job.pretrained else 1), job.epochs
+def flops(job: Job) -> float:
+    """FLOPs of all of a job that computes with its network."""
+    work = work_of(job, [cell.cell_id for cell in cells_wanted(job)])
+    return work.frozen + sum(work.training.values())
+
+
+def _training(job: Job, trained: float, recomputed: float, train: int, val: int, *, parts: bool = False) -> float:
+    trials, epochs = (TRIALS if job.pretrained and not parts else 1), job.epochs
     if job.trial:
         trials, epochs = 1, job.trial.epochs or 0
     return trials * epochs * (train * (STEP * trained + recomputed) + val * (trained + recomputed))
@@ -80,7 +87,7 @@ def memory_of(job: Job) -> float:
     """Roughly the bytes that the process of a job will take at most, mapped files aside: they can be dropped."""
     if job.backbone is None:
         return FRAMEWORK + ACTIVATION_COPIES * 4.0 * job.batch_size * job.image_size**2 * 16
-    cells = [cell for cell in plan(job) if job.wanted is None or cell.cell_id in job.wanted]
+    cells = cells_wanted(job)
     trains = any(cell.frozen < cell.stages for cell in cells)
     stages = stages_of(job.backbone.name)
     largest = max(

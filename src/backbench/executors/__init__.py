@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from backbench.events import Event
 from backbench.executors import local
 from backbench.executors.attempts import Broken
-from backbench.records import Event, Job, Request
+from backbench.records import Job, Request
+from backbench.workload import flops
 
-__all__ = ["Run", "chosen", "local"]
+__all__ = ["Run", "check", "chosen", "local"]
 
 
 class Run(Protocol):
@@ -35,11 +37,19 @@ class Run(Protocol):
         ...
 
 
-def chosen(request: Request) -> Run:
-    """The executor that was asked for. Raises RequestError where it is not installed."""
+def check(request: Request) -> None:
+    """Raise RequestError where the executor that was asked for is not installed."""
     if request.executor == "ray":
         from backbench.executors import ray_cluster
 
         ray_cluster.installed()
-        return partial(ray_cluster.run, workers=request.workers, address=request.ray_address)
+
+
+def chosen(request: Request, jobs: Iterable[Job]) -> Run:
+    """The executor that was asked for, which may have to know how much work all jobs are."""
+    if request.executor == "ray":
+        from backbench.executors import ray_cluster
+
+        total = sum(flops(job) for job in jobs)
+        return partial(ray_cluster.run, workers=request.workers, address=request.ray_address, total=total)
     return partial(local.run, workers=request.workers)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backbench.cells import plan
+from backbench.cells import part_of, plan, whole_of
 from backbench.clock import in_words
-from backbench.records import Event, Finished, Job, Progress, Started, Summary
+from backbench.events import Event, Finished, Progress, Started, Summary
+from backbench.records import Job
 
 # In these phases memory goes to a training step, whose batch is a part of the recipe.
 TRAINING = ("fine-tuning", "training")
@@ -75,7 +76,7 @@ class Attempt:
             self.phase = event.phase
         elif isinstance(event, Finished):
             self.cell, self.since = None, time.monotonic()
-            self.job, self.losses = _without(self.job, event.cell.cell_id), 0
+            self.job, self.losses = without(self.job, event.cell.cell_id), 0
             if self.halved:
                 event = replace(event, cell=replace(event.cell, reason=self._with_less_memory(event.cell.reason)))
         elif isinstance(event, Summary):
@@ -87,7 +88,7 @@ class Attempt:
         """Take note of cells that ended before their time where the job runs, which goes on there with the others."""
         self.over = not broken.cells
         for cell in broken.cells:
-            self.job, self.losses = _without(self.job, cell), 0
+            self.job, self.losses = without(self.job, cell), 0
 
     def fits(self, event: Event) -> bool:
         """Whether a batch that was only tried has turned out to fit: an epoch is over, or even the cell."""
@@ -151,7 +152,7 @@ def _after_trial(trial: Attempt, stopped: Attempt, end: Broken) -> tuple[list[Br
 
 def _without_one(attempt: Attempt, end: Broken) -> tuple[list[Broken], Attempt | None]:
     """The cell in work is at fault, and the others go on; without one it is what all of them share."""
-    rest = _without(attempt.job, attempt.cell)
+    rest = without(attempt.job, attempt.cell)
     if end.status == "skipped" or attempt.cell is None or not rest.wanted:
         return [end], None
     return [replace(end, cells=(attempt.cell,))], attempt.next(rest)
@@ -167,12 +168,14 @@ def overrun(attempt: Attempt, timeout: float) -> Broken:
 def _with_batch(job: Job, batch_size: int) -> Job:
     """The same cells with another batch, by which they have other ids."""
     other = replace(job, batch_size=batch_size)
-    wanted = set(owed(job))
-    pairs = zip(plan(job), plan(other), strict=True)
-    return replace(other, wanted=tuple(theirs.cell_id for ours, theirs in pairs if ours.cell_id in wanted), drafts=None)
+    theirs = {ours.cell_id: theirs.cell_id for ours, theirs in zip(plan(job), plan(other), strict=True)}
+    halves = ((theirs[cell_id], rate) for cell_id, rate in map(whole_of, owed(job)))
+    wanted = tuple(cell_id if rate is None else part_of(cell_id, rate) for cell_id, rate in halves)
+    return replace(other, wanted=wanted, drafts=None)
 
 
-def _without(job: Job, cell: str | None) -> Job:
+def without(job: Job, cell: str | None) -> Job:
+    """A job that owes everything but this."""
     return replace(job, wanted=tuple(other for other in owed(job) if other != cell))
 
 

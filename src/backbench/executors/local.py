@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from backbench.errors import BackbenchError
+from backbench.events import Event
 from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, overrun
 from backbench.executors.shares import Share, of_this_machine, take
-from backbench.records import Event, Job
+from backbench.records import Job
 
 # Lines of a job's log that a failed cell repeats.
 LAST_LINES = 5

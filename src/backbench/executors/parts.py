@@ -10,39 +10,60 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
+from backbench.cells import part_of, whole_of
+from backbench.events import Event, Finished, Scored, Summary
+from backbench.executors import rates
 from backbench.executors.attempts import Attempt, Broken, owed
-from backbench.records import Event, Job, Summary
-from backbench.workload import Work, work_of
+from backbench.executors.rates import Rates
+from backbench.records import Job
+from backbench.workload import TRIALS, Work, work_of
 
-# Operations of trained cells below which a process of their own, with all that it has to start, is not worth it.
-FEW = 3e13
+# What is handed over at a time is this part of a worker's share of all work, and at least the longest cell: whoever is
+# done early comes back for more, and what is long must not wait behind it.
+HANDED_OVER = 1 / 32
 
 
-def later_half(attempt: Attempt) -> tuple[str, ...]:
-    """Cells that another worker could take over: the later half of those that have not begun, none if that is none."""
+def to_hand_over(
+    attempt: Attempt, most: float, *, work_of: Callable[[Job, Collection[str]], Work] = work_of
+) -> tuple[str, ...]:
+    """Cells that another worker could take over: the longest that have not begun, until they are enough (FLOPs).
+
+    At most every other one, for the rest is for who has them now; the longest goes first where that one has begun with
+    another. None where nothing is left to share.
+    """
+    if attempt.trial_for or attempt.over or attempt.job.shard:
+        return ()
     rest = [cell for cell in owed(attempt.job) if cell != attempt.cell]
-    kept = math.floor(len(rest) / 2) if attempt.cell else math.ceil(len(rest) / 2)
-    return () if attempt.trial_for or attempt.over else tuple(rest[kept:])
+    found: list[str] = []
+    taken = 0.0
+    for cell in rest[not attempt.cell :: 2]:
+        if not found or taken < most:
+            found.append(cell)
+            taken += sum(work_of(attempt.job, [cell]).training.values())
+    return tuple(found)
 
 
 def worth(work: Work) -> bool:
     """Whether cells are more work than what all of a job's cells share, which whoever takes them over does again."""
-    return sum(work.training.values()) > work.frozen + work.probe + FEW
+    return sum(work.training.values()) > work.frozen + work.probe + rates.FEW
 
 
 def split(
-    attempts: Iterable[Attempt], *, work_of: Callable[[Job, Collection[str]], Work] = work_of
+    attempts: Iterable[Attempt],
+    *,
+    share: float = math.inf,
+    work_of: Callable[[Job, Collection[str]], Work] = work_of,
 ) -> tuple[Attempt, Attempt] | None:
-    """The attempt with most work to hand over, which it owes no longer, and the new one; None where it is not worth it.
+    """The attempt with the longest cell to hand over, which it owes no longer, and the new one; None if not worth it.
 
     The process of the first does not know: it is to be ended when it begins with a cell that it does not owe.
     """
     offers: list[tuple[float, int, Attempt, tuple[str, ...]]] = []
     for attempt in attempts:
-        if cells := later_half(attempt):
+        if cells := to_hand_over(attempt, HANDED_OVER * share, work_of=work_of):
             work = work_of(attempt.job, cells)
             if worth(work):
-                offers.append((sum(work.training.values()), len(offers), attempt, cells))
+                offers.append((max(work.training.values()), len(offers), attempt, cells))
     if not offers:
         return None
     _, _, attempt, cells = max(offers)
@@ -53,11 +74,16 @@ def split(
 
 
 class Parts:
-    """Of each job how many parts are on their way, so that it is over once, with the last of them."""
+    """Of each job how many parts are on their way, so that it is over once, with the last of them.
+
+    Of each cell whose learning rates are trained apart it has those that are done, so that it is told whole.
+    """
 
     def __init__(self) -> None:
         self._open: Counter[int] = Counter()
         self._summaries: dict[int, Summary] = {}
+        self._rates: dict[tuple[int, str], Rates] = {}
+        self._given_up: list[tuple[int, str]] = []
 
     def begin(self, position: int) -> None:
         """One more part of a job."""
@@ -74,10 +100,53 @@ class Parts:
                     self._summaries.pop(position, None)
                     told.append(event)
                 elif cells := owed(attempt.job):
-                    told.append(replace(event, cells=cells))
+                    told += self._without(position, replace(event, cells=cells))
+            elif isinstance(event, Broken):
+                told += self._without(position, event)
+            elif isinstance(event, Finished | Scored):
+                told += self._whole(position, event)
             else:
                 told.append(event)
         return told
+
+    def given_up(self) -> list[tuple[int, str]]:
+        """Job and id of learning rates that are behind, or whose cell broke: whoever trains them is to stop."""
+        found, self._given_up = self._given_up, []
+        return found
+
+    def _whole(self, position: int, event: Finished | Scored) -> list[Event | Broken]:
+        """A cell; nothing yet, where it is one of its learning rates and others are still on their way."""
+        cell_id, rate = whole_of(event.cell_id if isinstance(event, Scored) else event.cell.cell_id)
+        if rate is None:
+            return [event]
+        apart = self._rates.setdefault((position, cell_id), Rates(cell_id))
+        apart.hear(rate, event)
+        self._given_up += [(position, part_of(cell_id, each)) for each in apart.give_up()]
+        if apart.broken:
+            apart.let_go()
+        cell = None if apart.broken else apart.whole()
+        if cell:
+            apart.let_go(but=cell)
+            del self._rates[position, cell_id]
+        return [cell] if cell else []
+
+    def _without(self, position: int, broken: Broken) -> list[Event | Broken]:
+        """Cells that broke, each once, of which others may still train a learning rate."""
+        cells = []
+        for cell_id, rate in map(whole_of, broken.cells):
+            if rate is not None:
+                apart = self._rates.setdefault((position, cell_id), Rates(cell_id))
+                apart.let_go()
+                if apart.broken:
+                    continue
+                apart.broken = True
+                self._given_up += [(position, part_of(cell_id, each)) for each in range(TRIALS)]
+            cells.append(cell_id)
+        return [replace(broken, cells=tuple(cells))] if cells else []
+
+    def are_over(self, position: int) -> bool:
+        """Whether no part of a job is on its way any more."""
+        return not self._open[position]
 
     def end(self, position: int) -> list[Event | Broken]:
         """A part is over; the last word of the job, where it was the last part and there is one."""

@@ -7,17 +7,21 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from backbench.errors import BackbenchError, RequestError
-from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, after_loss, owed
+from backbench.errors import RequestError
+from backbench.events import Event
+from backbench.executors.attempts import OUT_OF_TIME, Attempt, Broken, owed, without
 from backbench.executors.demand import Demand, demand
 from backbench.executors.parts import Parts, split
+from backbench.executors.passes import Blocks, Passes, cuts
+from backbench.executors.rates import longest_first
 from backbench.executors.ray_session import connected, installed, nodes
-from backbench.executors.shipping import Piece, Shelf, put_down
-from backbench.records import Dataset, Event, Finished, Job, Started
+from backbench.executors.ray_task import Task, last_line, listen, result
+from backbench.executors.shipping import Shelf
+from backbench.records import Dataset, Job
 from backbench.workload import memory_of
 
 __all__ = ["installed", "run"]
@@ -29,16 +33,6 @@ PATIENCE, UNREADY = 5.0, 0.1
 READERS = 4
 
 
-@dataclass
-class _Task:
-    """A job on its way through the cluster. `events` is Ray's generator, of a reference for each event."""
-
-    position: int
-    attempt: Attempt
-    events: Any
-    ended: bool = False
-
-
 def run(
     jobs: Iterable[tuple[int, Job] | None],
     *,
@@ -47,12 +41,15 @@ def run(
     deadline: float | None = None,
     workers: int | None = None,
     address: str | None = None,
+    total: float = math.inf,
 ) -> Generator[tuple[int, Event | Broken]]:
     """Run numbered jobs in order on a Ray cluster, as many at a time as it has room for, and at most `workers`.
 
     Yields (number, event) as events arrive. On its node a job runs as `local.run` runs it, with the same `timeout` and
     the same second attempts; a job whose node or worker is lost goes on elsewhere with the cells that it still owes.
-    When there are no more jobs, workers take over cells of those that run, where they are worth it (`parts`).
+    When there are no more jobs, workers take over cells of those that run, where they are worth it (`parts`); of a cell
+    that is more than one worker's share of all jobs' work, `total` in FLOPs, each learning rate by itself (`rates`).
+    The frozen pass of a job that is more than a share is made first, by several if it is long (`passes`).
     None in place of a job, and `deadline`, mean what they mean there. Raises RequestError where there is no cluster, or
     nodes have other versions.
     """
@@ -62,35 +59,59 @@ def run(
         stack.callback(cluster.close)
         waiting = iter(jobs)
         again: deque[tuple[int, Attempt]] = deque()
-        parts = Parts()
+        parts, passes = Parts(), Passes()
+
+        def over(position: int) -> Iterator[tuple[int, Event | Broken]]:
+            yield from ((position, event) for event in parts.end(position))
+            if parts.are_over(position):
+                passes.forget(position)
+
         while time.monotonic() < last:
             unready = False
             while again or cluster.has_room():
                 if again:
-                    cluster.start(*again.popleft())
+                    position, attempt = again.popleft()
+                    if attempt.job.wanted == ():
+                        yield from over(position)
+                    else:
+                        cluster.start(position, attempt, passes.blocks(position))
                 elif ready := next(waiting, ()):
-                    parts.begin(ready[0])
-                    cluster.start(ready[0], Attempt(ready[1]))
+                    position, share = ready[0], cluster.share(total)
+                    job = replace(ready[1], wanted=longest_first(ready[1], share))
+                    if shards := cuts(job, share):
+                        again.extend((position, shard) for shard in passes.begin(position, job, shards))
+                    else:
+                        parts.begin(position)
+                        cluster.start(position, Attempt(job))
                 elif ready is None:
                     unready = True
                     break
-                elif found := cluster.to_hand_over():
+                elif found := cluster.to_hand_over(total):
                     parts.begin(found[0])
-                    cluster.start(*found)
+                    cluster.start(*found, passes.blocks(found[0]))
                 else:
                     break
             if not (cluster.running or unready):
                 return
             patience = UNREADY if unready else PATIENCE
             for task in cluster.ready(max(0.0, min(patience, last - time.monotonic()))):
-                told, following = _listen(ray, task, logs)
-                yield from ((task.position, event) for event in parts.tell(task.position, task.attempt, told))
+                told, following = listen(ray, task, logs)
+                book = passes if task.attempt.job.shard else parts
+                yield from ((task.position, event) for event in book.tell(task.position, task.attempt, told))
                 if task.ended:
                     cluster.end(task)
                 if following:
                     again.append((task.position, following))
-                elif task.ended:
-                    yield from ((task.position, event) for event in parts.end(task.position))
+                elif task.ended and book is parts:
+                    yield from over(task.position)
+                elif task.ended and (after_pass := passes.end(task.position, task.attempt.job, task.left)):
+                    parts.begin(task.position)
+                    again.append((task.position, Attempt(after_pass)))
+                for position, part in parts.given_up():
+                    again.extend(cluster.give_up(position, part))
+                    for waits, attempt in again:
+                        if waits == position:
+                            attempt.job = without(attempt.job, part)
         stopped = [*(task.position for task in cluster.running), *(position for position, _ in again)]
         cluster.close()
         yield from ((position, OUT_OF_TIME) for position in dict.fromkeys(stopped))
@@ -113,18 +134,19 @@ class _Cluster:
             )
             .remote()
         )
+        self._started = 0
         self._datasets: dict[int, tuple[Dataset, Any]] = {}
         self._asked: Demand | None = None
         self._looked = self._nothing_until = 0.0
-        self.running: list[_Task] = []
+        self.running: list[Task] = []
         # Before anything is computed; a node that joins later is refused by its first task.
         asking = ray.remote(num_cpus=0, max_retries=1)(ray_node.compare)
         for asked in [asking.options(scheduling_strategy=_on(node)).remote(self._versions) for node in nodes(ray)]:
             try:
-                _result(ray, asked)
+                result(ray, asked)
             except ray.exceptions.RayTaskError as error:
                 raise RequestError(
-                    f"a node of the Ray cluster cannot run this backbench ({_last_line(error.cause)}):"
+                    f"a node of the Ray cluster cannot run this backbench ({last_line(error.cause)}):"
                     " install the same version on all of them"
                 ) from None
             except ray.exceptions.RayError:  # a node that is about to be known as dead
@@ -144,8 +166,13 @@ class _Cluster:
             self._looked = time.monotonic()
         return self._asked
 
-    def start(self, position: int, attempt: Attempt) -> None:
-        """Hand a job to the cluster, which starts it where what it asks for is free."""
+    def share(self, total: float) -> float:
+        """Each worker's part of so much work; without end for a single one, with whom nobody shares."""
+        room = self._demand().room
+        return total / room if room > 1 else math.inf
+
+    def start(self, position: int, attempt: Attempt, blocks: Sequence[Blocks] = ()) -> None:
+        """Hand a job to the cluster, which starts it where what it asks for is free; `blocks` are of its shards."""
         job, asked = attempt.job, self._demand()
         if id(job.dataset) not in self._datasets:  # once for all of its jobs
             self._datasets[id(job.dataset)] = job.dataset, self._ray.put(job.dataset)
@@ -162,20 +189,32 @@ class _Cluster:
             shelf=self._shelf,
             expected=self._versions,
             timeout=self._timeout,
+            blocks=blocks,
+            number=self._started,
         )
-        self.running.append(_Task(position, attempt, events))
+        self.running.append(Task(self._started, position, attempt, events))
+        self._started += 1
 
-    def to_hand_over(self) -> tuple[int, Attempt] | None:
-        """Cells of the job that has most left to do, for a worker that has nothing; looked for once in a while."""
+    def to_hand_over(self, total: float) -> tuple[int, Attempt] | None:
+        """The longest cells that have not begun, for a worker that has nothing; looked for once in a while."""
         if time.monotonic() < self._nothing_until:
             return None
-        found = split(task.attempt for task in self.running)
+        found = split((task.attempt for task in self.running), share=self.share(total))
         if found is None:
             self._nothing_until = time.monotonic() + PATIENCE
             return None
-        return next(task.position for task in self.running if task.attempt is found[0]), found[1]
+        task = next(task for task in self.running if task.attempt is found[0])
+        self._shelf.take_over.remote(task.number, owed(found[1].job))
+        return task.position, found[1]
 
-    def ready(self, patience: float) -> Iterator[_Task]:
+    def give_up(self, position: int, part: str) -> Iterator[tuple[int, Attempt]]:
+        """End the task of a job that has this part of a cell; what it has besides is to go on."""
+        for task in [task for task in self.running if task.position == position]:
+            if part in owed(task.attempt.job) and not task.attempt.over:
+                self.end(task)
+                yield position, task.attempt.next(without(task.attempt.job, part))
+
+    def ready(self, patience: float) -> Iterator[Task]:
         """Tasks with something to tell, each once; none after so many seconds without news."""
         if not self.running:
             time.sleep(patience)
@@ -189,7 +228,7 @@ class _Cluster:
             self.running.append(task)
             yield task
 
-    def end(self, task: _Task) -> None:
+    def end(self, task: Task) -> None:
         """Forget a task, which ends if it has not done so."""
         self.running.remove(task)
         with suppress(Exception):  # it is over
@@ -207,64 +246,3 @@ def _on(node: str) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return NodeAffinitySchedulingStrategy(node, soft=False)
-
-
-def _result(ray: Any, reference: Any) -> Any:
-    """What a task gave; what it raised for people is raised as if it had happened here."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, BackbenchError):
-            raise error.cause from None
-        raise
-
-
-def _listen(ray: Any, task: _Task, logs: Path) -> tuple[Sequence[Event | Broken], Attempt | None]:
-    """What a task has to tell, and the next attempt at its job where that comes to an end before its time."""
-    attempt = task.attempt
-    try:
-        said: Event | Broken | Piece = _result(ray, next(task.events))
-    except StopIteration:
-        task.ended = True
-        return ([], None) if attempt.over else after(attempt, Broken("failed", "its task ended without a word"))
-    except ray.exceptions.RayTaskError as error:
-        task.ended = True
-        return after(attempt, Broken("failed", f"its task failed with {_last_line(error.cause)}"))
-    except ray.exceptions.RayError as error:
-        task.ended = True
-        return ([], None) if attempt.over else after_loss(attempt, _lost(ray, error))
-    if isinstance(said, Piece):
-        if (folder := attempt.job.drafts if said.kind == "model" else logs) is not None:
-            put_down(said, folder)
-        return [], None
-    if isinstance(said, Broken):
-        if attempt.trial_for:
-            task.ended = True
-            return after(attempt, said)
-        attempt.settle(said)
-        return [said], None
-    if isinstance(said, Started) and said.cell_id not in owed(attempt.job):  # somebody else has it
-        task.ended = attempt.over = True
-        return [], None
-    if isinstance(said, Finished) and said.model and attempt.job.drafts:
-        said = replace(said, model=attempt.job.drafts / said.model.name)
-    told = list(attempt.hear(said))
-    if attempt.fits(said):
-        task.ended = True
-        return after(attempt, FITS)
-    return told, None
-
-
-def _last_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1]}"
-
-
-def _lost(ray: Any, error: Exception) -> Broken:
-    """How a task ended that could not say so itself."""
-    if isinstance(error, ray.exceptions.OutOfMemoryError):
-        return Broken("failed", "Ray ended it because its node ran out of memory", memory=True)
-    if isinstance(error, ray.exceptions.NodeDiedError):
-        return Broken("failed", "the node that it ran on died")
-    if isinstance(error, ray.exceptions.WorkerCrashedError):
-        return Broken("failed", "the worker that it ran in died")
-    return Broken("failed", f"the cluster lost it ({type(error).__name__})")

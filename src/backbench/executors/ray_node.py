@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import socket
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
@@ -20,19 +22,24 @@ import ray
 
 from backbench import hardware
 from backbench.backbones import place_of, weights_here
-from backbench.cache import cache_root, forget_leftovers
+from backbench.cache import cache_root, forget_leftovers, whole_file
 from backbench.cache_limit import evict, hold, letting_go, limit_bytes
+from backbench.cells import wanted
 from backbench.errors import BackbenchError, RequestError
-from backbench.executors import local
+from backbench.events import Event, Finished, Note, Passed, Progress
+from backbench.executors import local, shipping
 from backbench.executors.attempts import Broken
-from backbench.executors.shipping import Piece, fetch, pieces
-from backbench.records import Dataset, Event, Finished, Job, Progress
+from backbench.executors.shipping import BLOCK, Blocks, Piece, fetch, pieces
+from backbench.records import Dataset, Job
 
 # What computes the numbers: nodes whose versions differ would not fill one table.
 PACKAGES = ("ray", "keras", "tensorflow", "jax", "torch", "openvino", "numpy", "scipy")
 
 # Seconds between two reports of one phase: each is a message through the cluster.
 QUIET = 0.25
+
+# Seconds between two questions which cells others have taken over.
+HEARD = 1.0
 
 
 @lru_cache(maxsize=1)
@@ -64,12 +71,22 @@ def compare(expected: Mapping[str, str]) -> None:
 
 
 def perform(
-    position: int, job: Job, dataset: Dataset, *, shelf: Any, expected: Mapping[str, str], timeout: float | None
-) -> Iterator[Event | Broken | Piece]:
+    position: int,
+    job: Job,
+    dataset: Dataset,
+    *,
+    shelf: Any,
+    expected: Mapping[str, str],
+    timeout: float | None,
+    blocks: Sequence[Mapping[int, Sequence[Any]]] = (),
+    number: int = 0,
+) -> Iterator[Event | Broken | Piece | Blocks | bytes]:
     """Run a job in a process of its own on this node; a generator task, whose events the sweep's machine hears.
 
-    `job` comes without its dataset, which all jobs share. Trained weights precede their cell, piece by piece, and the
-    logs come last. Raises RequestError on a node with other versions.
+    `job` comes without its dataset, which all jobs share; `blocks` are references to the files of its shards. Trained
+    weights precede their cell, piece by piece, and the logs come last. A shard leaves its own files in blocks. Of cells
+    that others take over from the task of this `number` the job hears before it begins with them. Raises RequestError
+    on a node with other versions.
     """
     compare(expected)
     # A limit of Ray's own, which shares out the cores beside several GPUs; elsewhere a job has the node to itself.
@@ -78,8 +95,8 @@ def perform(
     cache = cache_root()
     forget_leftovers(cache)
     (cache / "jobs").mkdir(parents=True, exist_ok=True)
-    with letting_go(), tempfile.TemporaryDirectory(prefix=".", dir=cache / "jobs") as place:
-        logs, drafts = Path(place, "logs"), Path(place, "drafts") if job.drafts else None
+    with letting_go(), tempfile.TemporaryDirectory(prefix=".", dir=cache / "jobs") as place, ExitStack() as stack:
+        logs, drafts = Path(place, "logs"), Path(place, "drafts") if job.drafts or job.shard else None
         try:
             job = _brought_here(replace(job, dataset=dataset, drafts=drafts), shelf=shelf, cache=cache)
         except BackbenchError as error:
@@ -89,6 +106,15 @@ def perform(
             why = f"{error.filename or cache}: {error.strerror or error}"
             yield Broken("failed", f"the node {socket.gethostname()} could not keep what the job reads ({why})")
             return
+        try:
+            shards = [_from_blocks(left, job, Path(place, str(number))) for number, left in enumerate(blocks)]
+            job = replace(job, shards=tuple(shards))
+        except (ray.exceptions.RayError, OSError) as error:
+            why = type(error).__name__
+            yield Note(f"{job.label}: its frozen pass is made again, for what its shards left cannot be had ({why})")
+        taken = Path(place, "taken")
+        job = replace(job, taken=taken)
+        stack.enter_context(_hearing(taken, shelf, number))
         last: tuple[str, float] = ("", 0.0)
         for _, event in local.run([(position, job)], logs=logs, workers=1, timeout=timeout):
             os.utime(place)  # or it would be taken for something left behind after a day
@@ -96,6 +122,11 @@ def perform(
                 if event.phase == last[0] and time.monotonic() - last[1] < QUIET:
                     continue
                 last = event.phase, time.monotonic()
+            if isinstance(event, Passed):
+                for depth, path in event.paths.items():
+                    yield Blocks(depth, math.ceil(path.stat().st_size / BLOCK))
+                    yield from shipping.blocks(path)
+                continue
             if isinstance(event, Finished) and event.model:
                 yield from pieces(event.model, "model")
                 event.model.unlink()
@@ -103,6 +134,40 @@ def perform(
         for log in sorted(logs.glob("*.log")):
             yield from pieces(log, "log")
     evict(cache, limit_bytes())
+
+
+@contextmanager
+def _hearing(path: Path, shelf: Any, number: int) -> Iterator[None]:
+    """Write down, while a job runs, which of its cells others have taken over."""
+    done = threading.Event()
+
+    def listen() -> None:
+        known: list[str] = []
+        while not done.wait(HEARD):
+            with suppress(ray.exceptions.RayError, OSError):  # the job is then ended when it begins with such a cell
+                if (taken := ray.get(shelf.taken.remote(number))) != known:
+                    with whole_file(path) as temporary:
+                        temporary.write_text(" ".join(taken), encoding="ascii")
+                    known = taken
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        done.set()
+        listener.join()
+
+
+def _from_blocks(blocks: Mapping[int, Sequence[Any]], job: Job, folder: Path) -> dict[int, Path]:
+    """What a job reads of a shard. Raises RayError where a block is lost, OSError where there is no room."""
+    folder.mkdir()
+    depths = {max(blocks), *(cell.frozen for cell in wanted(job))} & set(blocks)
+    for depth in depths:
+        with (folder / f"{depth}.h5").open("wb") as stream:
+            for block in blocks[depth]:
+                stream.write(ray.get(block))
+    return {depth: folder / f"{depth}.h5" for depth in depths}
 
 
 def _brought_here(job: Job, *, shelf: Any, cache: Path) -> Job:

@@ -7,7 +7,7 @@ its log.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,20 @@ LOG_BYTES = 256 << 10
 class Shelf:
     """Reads files of the sweep's machine for the nodes: an actor there, so that the sweep itself need not.
 
-    It holds nothing but the block that it reads. Whoever may submit tasks to the cluster can read files anyway.
+    It holds nothing but the block that it reads. Whoever may submit tasks to the cluster can read files anyway. And it
+    knows of each task which of its cells others have taken over, for the sweep itself cannot speak to a task.
     """
+
+    def __init__(self) -> None:
+        self._taken: dict[int, list[str]] = {}
+
+    def take_over(self, task: int, cells: Sequence[str]) -> None:
+        """Cells of a task are somebody else's from now on."""
+        self._taken.setdefault(task, []).extend(cells)
+
+    def taken(self, task: int) -> list[str]:
+        """All cells of a task that are somebody else's."""
+        return list(self._taken.get(task, ()))
 
     def digest(self, path: Path) -> str:
         """Hex sha256 of a file. Raises OSError for one that is not there."""
@@ -59,6 +71,21 @@ class Piece:
     name: str
     offset: int
     content: bytes
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What comes next are so many blocks of a shard's file of one depth, for other nodes."""
+
+    depth: int
+    count: int
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """A file in blocks."""
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            yield block
 
 
 def fetch(target: Path, *, sha256: str, blocks: Iterable[bytes]) -> bool:
