@@ -44,7 +44,7 @@ ASSUMED = {
     "link_bytes": 1.25e9,  # a second out of the sweep's machine: 10 Gbit/s
     "node_link_bytes": 1.25e9,
     "probe_flops": 1e12,  # a second of a GPU's share of the cores, where the probe runs
-    # Of the epochs of a cell whose three learning rates race: median of twelve cells of two MobileNets at 96 px, two
+    # Of the epochs of a cell whose three learning rates race: mean of twelve cells of two MobileNets at 96 px, two
     # seeds, freeze depths all-1 to all-3, 1,000 photos a split.
     "first_rate": 0.6,
 }
