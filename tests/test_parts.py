@@ -263,3 +263,63 @@ def test_what_is_left_of_a_broken_cell_is_given_up(job: Job) -> None:
     book.tell(0, attempt, [Broken("failed", "killed", cells=("abc.1", "xyz"))])
     assert book.given_up() == [(0, "abc.0"), (0, "abc.1"), (0, "abc.2")]
     assert book.given_up() == []
+
+
+def one_after_the_other(trials: list[Trial]) -> tuple[list[tuple[int, str]], int]:
+    """Epochs, ends and winner of a race as training runs it, epoch by epoch, each against the best before it."""
+    told: list[tuple[int, str]] = []
+    best, winner = -math.inf, -1
+    curves: list[list[float]] = []
+    for place, trial in enumerate(trials):
+        scores = [point.score for point in trial.curve]
+        end = len(scores), trial.ended
+        for epoch in range(1, len(scores) + (trial.ended == "diverged")):
+            if winner >= 0 and epoch >= 2 and max(scores[:epoch]) < max(curves[winner][:epoch]):
+                end = epoch, "behind"
+                break
+        curves.append(scores[: end[0]])
+        told.append(end)
+        if curves[-1] and max(curves[-1]) > best:
+            best, winner = max(curves[-1]), place
+    return told, winner
+
+
+def test_whoever_is_quicker_the_race_is_the_same(job: Job) -> None:
+    rng = np.random.default_rng(0)
+    given_up = 0
+    for _ in range(500):
+        parts = []
+        for rate in range(3):
+            scores = [float(score) for score in rng.integers(1, 8, rng.integers(0, 7)) / 8]
+            ended = "diverged" if not scores or rng.random() < 0.2 else "no longer better"
+            parts.append((part("abc", rate, *scores), scores, ended))
+        trials = [
+            Trial((3e-4, 1e-3, 1e-4)[n], tuple(Epoch(e, 1.0, s, 1.0, s) for e, s in enumerate(scores, 1)), ended)
+            for n, (_, scores, ended) in enumerate(parts)
+        ]
+        coming: list[list[Event]] = []
+        for rate, (finished, scores, _) in enumerate(parts):
+            # Who diverges later has told of every epoch before, the others of all but their last one.
+            told_of = len(scores) if trials[rate].ended == "diverged" else len(scores) - 1
+            ends = replace(finished, cell=replace(finished.cell, trace=dict(finished.cell.trace)))
+            if scores:
+                training = {**finished.cell.trace["training"], "trials": [trials[rate].trace()]}
+                ends = replace(finished, cell=replace(finished.cell, trace={"training": training}))
+            coming.append([*(scored("abc", rate, *scores[:epoch]) for epoch in range(1, told_of + 1)), ends])
+        book, attempt, whole = Parts(), Attempt(job), list[Event | Broken]()
+        while any(coming):
+            rate = int(rng.choice([rate for rate in range(3) if coming[rate]]))
+            whole += book.tell(0, attempt, [coming[rate].pop(0)])
+            for _, name in book.given_up():
+                given_up += 1
+                coming[int(name[-1])].clear()
+        (cell,) = whole
+        assert isinstance(cell, Finished)
+        expected, winner = one_after_the_other(trials)
+        key = "training" if winner >= 0 else "diverged"
+        found = cell.cell.trace["training"]["trials"] if winner >= 0 else cell.cell.trace[key]
+        assert [(len(trial["curve"]), trial["ended"]) for trial in found] == expected
+        if winner >= 0:
+            assert cell.cell.trace["training"]["chosen"] == winner
+            assert cell.cell.reason == f"reason {winner}", "the cell is the winner's"
+    assert given_up > 100, "many were stopped before their end"
