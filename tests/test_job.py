@@ -289,7 +289,8 @@ def test_a_cell_whose_training_diverges_is_failed_and_the_others_are_ok(after_fa
     statuses = {freeze: cell.status for freeze, cell in found.items()}
     assert statuses == {"all-2": "failed", "all-1": "ok", "all": "ok"}
     failed = found["all-2"]
-    assert failed.reason.startswith("FloatingPointError: ")
+    assert failed.reason.startswith("DivergedError: the loss was not finite")
+    assert [(trial["curve"], trial["ended"]) for trial in failed.trace["diverged"]] == [([], "diverged")] * 2
     assert "diverged" in failed.reason
     assert (failed.row["status"], failed.row["freeze_depth"]) == ("failed", 3)
     assert "test_acc" not in failed.row
