@@ -88,10 +88,26 @@ def test_a_job_in_parts_is_over_with_the_last_of_them(job: Job) -> None:
     book.begin(7)
     book.begin(7)
     assert book.tell(7, one, [Note("said"), SUMMARY]) == [Note("said")]
-    assert book.end(7) == []
+    assert book.end(7, job) == []
     cell = Finished(Cell("x", "ok", "", {}, {}))
     assert book.tell(7, other, [cell]) == [cell]
-    assert book.end(7) == [SUMMARY], "of the part that had the time to say it"
+    assert book.end(7, job) == [SUMMARY], "of the part that had the time to say it"
+
+
+def test_the_seconds_of_a_job_are_those_of_all_its_parts(job: Job) -> None:
+    book = Parts()
+    book.begin(0)
+    book.begin(0)
+    assert book.tell(0, Attempt(job), [Summary("x", {"probe": 1.0, "fine-tuning": 2.0}, {"keras": "3"})]) == []
+    assert book.end(0, job) == []
+    assert book.tell(0, Attempt(job), [Summary("x", {"fine-tuning": 3.0}, {"keras": "3"})]) == []
+    assert book.end(0, job) == [Summary("x", {"probe": 1.0, "fine-tuning": 5.0}, {"keras": "3"})]
+
+
+def test_a_job_is_over_even_if_no_part_had_a_last_word(job: Job) -> None:
+    book = Parts()
+    book.begin(0)
+    assert book.end(0, job) == [Summary("scratch", {}, {})]
 
 
 def test_what_ends_one_part_does_not_end_the_others(job: Job) -> None:
@@ -102,9 +118,9 @@ def test_what_ends_one_part_does_not_end_the_others(job: Job) -> None:
     book.begin(0)
     assert book.tell(0, attempt, [broken]) == [replace(broken, cells=("a", "b"))]
     assert book.tell(0, Attempt(replace(job, wanted=())), [broken]) == []
-    assert book.end(0) == []
+    assert book.end(0, job) == []
     assert book.tell(0, attempt, [broken]) == [broken]
-    assert book.end(0) == []
+    assert book.end(0, job) == []
 
 
 def part(cell: str, rate: int, *scores: float, model: Path | None = None) -> Finished:
@@ -182,12 +198,45 @@ def test_a_learning_rate_that_breaks_breaks_its_cell_once(tmp_path: Path, job: J
     assert book.tell(0, attempt, [part("abc", 2, 0.5)]) == []
 
 
-def test_what_a_part_was_made_of_does_not_hide_that_it_failed(job: Job) -> None:
+def test_a_learning_rate_that_failed_fails_its_cell_at_once(tmp_path: Path, job: Job) -> None:
     book, attempt = Parts(), Attempt(job)
+    file = tmp_path / "model.npz"
+    file.touch()
+    assert book.tell(0, attempt, [part("abc", 0, 0.4, model=file)]) == []
     bad = Finished(Cell("abc.1", "failed", "predictions hold NaN", {}, {"cell_id": "abc.1", "status": "failed"}))
-    (whole,) = [told for each in (part("abc", 0, 0.4), bad, part("abc", 2)) for told in book.tell(0, attempt, [each])]
+    (whole,) = book.tell(0, attempt, [bad])
     assert isinstance(whole, Finished)
     assert (whole.cell.cell_id, whole.cell.status, whole.cell.reason) == ("abc", "failed", "predictions hold NaN")
+    assert not file.exists()
+    assert (0, "abc.2") in book.given_up()
+    assert book.tell(0, attempt, [part("abc", 2, 0.5)]) == []
+
+
+def test_who_was_given_up_does_not_win_after_another_run_of_its_rival(job: Job) -> None:
+    book, attempt = Parts(), Attempt(job)
+    assert book.tell(0, attempt, [scored("abc", 0, 0.5, 0.6), scored("abc", 1, 0.1, 0.55)]) == []
+    assert book.given_up() == [(0, "abc.1")]
+    # Its node was lost, and on another the same training came to a little less.
+    assert book.tell(0, attempt, [part("abc", 0, 0.5, 0.54, 0.54)]) == []
+    (whole,) = book.tell(0, attempt, [part("abc", 2, 0.1)])
+    assert isinstance(whole, Finished)
+    assert (whole.cell.status, whole.cell.trace["training"]["chosen"]) == ("ok", 0)
+    assert whole.predictions
+
+
+def test_a_learning_rate_that_says_itself_that_it_is_behind_is_over(job: Job) -> None:
+    book = Parts()
+    attempt = Attempt(replace(job, wanted=("abc.1", "abc.2")), cell="abc.1")
+    ended = scored("abc", 1, 0.1, 0.2)
+    ended = replace(ended, trial={**ended.trial, "ended": "behind"})
+    assert list(attempt.hear(ended)) == [ended]
+    assert (attempt.job.wanted, attempt.cell) == (("abc.2",), None)
+    assert book.tell(0, attempt, [part("abc", 0, 0.6, 0.7), ended]) == []
+    assert book.given_up() == []
+    (whole,) = book.tell(0, attempt, [part("abc", 2, 0.8)])
+    assert isinstance(whole, Finished)
+    trials = whole.cell.trace["training"]["trials"]
+    assert [trial["ended"] for trial in trials] == ["all epochs", "behind", "all epochs"]
 
 
 def test_only_what_is_a_large_part_of_a_share_is_trained_apart(monkeypatch: pytest.MonkeyPatch) -> None:

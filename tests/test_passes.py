@@ -17,6 +17,11 @@ from backbench.records import Job, Trial
 from backbench.workload import Work
 
 
+@pytest.fixture(autouse=True)
+def _everything_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "FEW", 1e-9)
+
+
 @pytest.fixture(scope="module")
 def job() -> Job:
     """All 1,797 digits."""
@@ -41,6 +46,12 @@ def test_a_long_pass_is_cut_into_small_parts_of_a_share(job: Job, monkeypatch: p
     assert cuts(job, 100.0, work=work(100.0, 1.0)) == [(0, 512), (512, 1024), (1024, 1536), (1536, 1797)]
     assert cuts(job, 100.0, work=work(26.0, 90.0)) == [(0, 1024), (1024, 1797)]
     assert len(cuts(job, 1.0, work=work(1e9, 1.0))) == 8, "no more than there are images for"
+
+
+def test_a_shard_is_worth_a_process_of_its_own(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "FEW", 30.0)
+    assert len(cuts(job, 1.0, work=work(100.0, 1.0))) == 3
+    assert cuts(job, 1.0, work=work(29.0, 1e9)) == []
 
 
 def test_what_nobody_could_share_is_not_cut(job: Job) -> None:
@@ -74,6 +85,7 @@ def test_a_job_whose_shard_broke_makes_the_pass_itself(job: Job) -> None:
     assert book.end(3, one.job, {}) is None
     assert book.end(3, other.job, {6: ["x"]}) == job
     assert book.blocks(3) == []
+    assert not any(book._blocks.values()), "what others left is let go"
 
 
 def test_shards_tell_how_far_all_of_the_pass_is(job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -140,6 +141,23 @@ def test_the_table_is_the_local_one(machines: Machines, request_of: Request, loc
     assert shipped == {"near", "far"}, "two jobs of a node's cores each ran on two nodes, whose caches were empty"
     assert len(list((out / "logs").glob("*.log"))) == 2
     assert list(machines.folder.glob("*/jobs/.*")) == [], "nothing of a job stays on its node"
+
+
+def test_a_budget_is_spent_on_a_cluster_too(
+    machines: Machines, request_of: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    asked = replace(request_of, seeds=2, epochs=3, budget="5m", out=out, executor="ray", ray_address=machines.address)
+    outcome = sweep.run(asked)
+    assert set(outcome.counts) <= {"ok", "pruned"}
+    cells = store.read_cells(out)
+    assert len(cells) == 1 + 2 + 2
+    assert {cell.status for cell in cells if cell.row["freeze"] == "all"} == {"ok"}, "a probe is cheap"
+    tried = [cell for cell in cells if "trial" in cell.trace]
+    assert tried, "what is trained was tried for its first epochs"
+    assert all(len(cell.trace["trial"]["items"]) == 20 for cell in tried), "with a value for each image of val"
+    assert json.loads((out / "run.json").read_text())["forecast"]
+    assert "budget" in capsys.readouterr().err
 
 
 def test_a_killed_sweep_goes_on_where_it_was(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from backbench import activations, cost, planning, shards
+from backbench import activations, cost, network, planning, shards
 from backbench import job as jobs
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import plan
@@ -74,10 +75,14 @@ def test_cells_from_shards_are_those_of_one_pass(job: Job, tmp_path: Path, monke
 
     monkeypatch.setattr(activations.Frozen, "settle", computed)
     (last,) = [cell.cell_id for cell in plan(job) if cell.freeze == "all-1"]
-    few = tuple({depth: path for depth, path in paths.items() if depth != stages - 2} for paths in files)
+    few = tuple(
+        {depth: Path(shutil.copy(path, f"{path}.copy")) for depth, path in paths.items() if depth != stages - 2}
+        for paths in files
+    )
     one = found_by(replace(elsewhere, shards=few, wanted=(last,)))
     assert set(one) == {"all-1"}, "a job reads only what its cells need"
     np.testing.assert_array_equal(one["all-1"]["test_probs"], alone["all-1"]["test_probs"])
+    assert not any(path.exists() for paths in few for path in paths.values()), "what was read is let go"
     joined = found_by(replace(elsewhere, shards=files))
     for freeze, predictions in alone.items():
         for name, values in predictions.items():
@@ -157,3 +162,36 @@ def test_what_is_not_this_pass_is_not_taken_for_it(tmp_path: Path) -> None:
     with h5py.File(second[2], "r+") as file:
         del file.attrs["note"]  # its process ended in the middle
     assert not shards.together((first, second), **asked)
+    whole = first[4].read_bytes()
+    first[4].write_bytes(whole[: len(whole) // 2])
+    assert not shards.together((first,), **asked | {"rows": 4})
+    first[4].unlink()
+    assert not shards.together((first,), **asked | {"rows": 4})
+
+
+def test_a_shard_has_only_the_depths_that_are_wanted(job: Job) -> None:
+    (last,) = [cell.cell_id for cell in plan(job) if cell.freeze == "all-2"]
+    (files,) = shards_of(replace(job, wanted=(last,)), (0, 32))
+    assert set(files) == {len(stages_of(MOBILE)), len(stages_of(MOBILE)) - 2}
+
+
+def test_copies_on_the_disk_leave_room_for_what_is_made_of_them(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = shards_of(job, (0, len(job.dataset.rows)))
+    copies = sum(path.stat().st_size for path in files[0].values())
+    kept = [path.stat().st_size for depth, path in files[0].items() if depth != len(stages_of(MOBILE))]
+    asked: list[int] = []
+    room_for = network.room_for
+
+    def free(*_: Any) -> Any:
+        return type("Usage", (), {"free": int(1.3 * sum(kept)) - copies})
+
+    def told(*args: Any, **options: Any) -> Any:
+        found = room_for(*args, **options)
+        asked.append(len(found))
+        return found
+
+    monkeypatch.setattr(network.shutil, "disk_usage", free)
+    monkeypatch.setattr(network, "room_for", told)
+    run(replace(job, shards=files, wanted=(plan(job)[0].cell_id,)))
+    run(replace(job, wanted=(plan(job)[0].cell_id,)))
+    assert asked == [2, 0], "with the copies, and without"

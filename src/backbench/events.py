@@ -66,9 +66,9 @@ class Passed:
 
 @dataclass(frozen=True)
 class Scored:
-    """Of a cell whose learning rates are trained apart, one that goes on after one more epoch, and its seconds so far.
+    """Of a cell whose learning rates are trained apart, one after one more epoch, and its seconds so far.
 
-    `trial` is its curve as JSON-able content (`race.Trial`).
+    `trial` is its curve as JSON-able content (`race.Trial`); it goes on, unless it has `ended`, because it is behind.
     """
 
     cell_id: str

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import keras
@@ -187,7 +187,7 @@ def _trial(
         trial = Trial(rate, tuple(curve), BEHIND)
         if rival and trial.behind(rival, epoch):
             return trial, kept
-        told(trial)
+        told(replace(trial, ended=""))
     return Trial(rate, tuple(curve), "all epochs"), kept
 
 

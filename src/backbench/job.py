@@ -22,7 +22,7 @@ from backbench.events import Note, Passed, Scored, Started, Summary
 from backbench.facts import environment, failed, finished, keep
 from backbench.inputs import FromKept, FromPixels, FromPrefix, Source
 from backbench.network import Network, frozen_up_to, pass_shard, pass_through, views_of
-from backbench.race import Trial, leader
+from backbench.race import BEHIND, Trial, leader
 from backbench.records import SPLITS, Backbone, Job
 
 SHARED = ("building", "engine", "frozen pass", "augmented views", "scores")
@@ -70,7 +70,7 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
         too_large = error
     if too_large:  # activations between the first stage and the last: the probe and `none` do not need them
         for cell in wanted:
-            if 0 < cell.frozen < cell.stages:
+            if 0 < cell.frozen < cell.stages and not job.is_taken(cell.cell_id):
                 clock.emit(failed(job, cell, too_large))
         wanted = [cell for cell in wanted if cell.frozen in (0, cell.stages)]
         if not wanted:
@@ -164,11 +164,14 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
                 told=told,
             )
             if cell.rate is not None:
-                raced[cell.rate] = trained.trials[0]
+                (raced[cell.rate],) = trained.trials
         fit_seconds = time.perf_counter() - began
         clock.seconds[STARTING] = clock.spent(STARTING) + trained.starting
         if job.trial:
             clock.emit(trials.trained(job, cell, model, source, seconds=fit_seconds))
+            return
+        if cell.rate is not None and trained.trials[0].ended == BEHIND:  # nobody asks for what it predicts
+            told(trained.trials[0])
             return
         with clock.phase("evaluation"):
             found = {

@@ -81,6 +81,8 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
             elsewhere=together(job.shards, key=key, rows=len(data.rows), shapes=shapes),
             progress=report,
         )
+        for file in _files(job):  # they are copies, and a process that is ended leaves them behind
+            file.unlink()
         if views > 1:  # by the same images, should the cache have had the features
             frozen.settle(sample(pixels, data.rows))
     clock.seconds["frozen pass"] = before + passed  # what it took, should the cache have had it
@@ -153,21 +155,20 @@ def pass_shard(
     data, pixels = job.dataset, job.images()
     *_, kept, frozen = _built(job, backbone, wanted, clock)
     deepest = len(stages_of(backbone.name))
-    shapes: dict[int, Shapes] = {
-        deepest: [(frozen.width,)],
-        **{depth: boundary.shapes for depth, boundary in kept.items()},
-    }
+    depths = {cell.frozen for cell in wanted}
+    shapes: dict[int, Shapes] = {depth: found.shapes for depth, found in kept.items() if depth in depths}
+    shapes[deepest] = [(frozen.width,)]
     job.drafts.mkdir(parents=True, exist_ok=True)
     paths = {depth: job.drafts / f"{first}-{last}.{depth}.h5" for depth in shapes}
     with clock.phase("frozen pass") as report:
         frozen.settle(sample(pixels, data.rows))
         began = time.perf_counter()
-        with writing(paths, rows=last - first, shapes=shapes) as shelves:
+        with writing(paths, rows=last - first, shapes=shapes) as filling:
             outputs = frozen.forward(batches(pixels, data.rows[first:last], size=frozen.batch))
-            at_boundaries = [shelves[depth] for depth in kept]
-            write_all(outputs, frozen.scales, shelves[deepest], at_boundaries, rows=last - first, progress=report)
+            at_boundaries = [filling.get(depth, kept[depth]) for depth in kept]  # without files they keep nothing
+            write_all(outputs, frozen.scales, filling[deepest], at_boundaries, rows=last - first, progress=report)
             key = features_key(job, backbone, wanted[0], kept)
-            sign(shelves, key, first=first, ran=frozen.ran, seconds=time.perf_counter() - began)
+            sign(filling, key, first=first, ran=frozen.ran, seconds=time.perf_counter() - began)
     return paths
 
 
@@ -224,7 +225,8 @@ def _in_float32(job: Job, backbone: Backbone, base: keras.Model) -> keras.Model:
 def room_for(job: Job, boundaries: dict[int, stages.Boundary], *, wanted: Collection[int]) -> dict[int, Kept]:
     """The boundaries that fit into what may be used of the disk, smallest first; those that are wanted have files."""
     data = job.dataset
-    room = min(job.keep_bytes, int(SHARE_OF_DISK * shutil.disk_usage(job.cache).free))
+    free = shutil.disk_usage(job.cache).free + sum(path.stat().st_size for path in _files(job))
+    room = min(job.keep_bytes, int(SHARE_OF_DISK * free))
     kept: dict[int, Kept] = {}
     views = views_of(job)
     train = data.indices("train")
@@ -236,6 +238,11 @@ def room_for(job: Job, boundaries: dict[int, stages.Boundary], *, wanted: Collec
             folder = job.cache / "activations" if depth in wanted else None
             kept[depth] = Kept(shapes, items=len(data.ids), train=train, views=views, folder=folder)
     return kept
+
+
+def _files(job: Job) -> list[Path]:
+    """Those of a job's shards that are there, until they have been read."""
+    return [path for shard in job.shards for path in shard.values() if path.is_file()]
 
 
 def views_of(job: Job) -> int:

@@ -87,6 +87,6 @@ def run_again(trials: Sequence[Trial]) -> tuple[tuple[Trial, ...], int]:
             if epoch := next(lost, 0):
                 trial = replace(trial, curve=trial.curve[:epoch], ended=BEHIND)
         found.append(trial)
-        if trial.curve and (chosen < 0 or trial.best > found[chosen].best):
+        if trial.curve and trial.ended != BEHIND and (chosen < 0 or trial.best > found[chosen].best):
             chosen = len(found) - 1
     return tuple(found), chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,6 +81,11 @@ class Dataset:
     image_size: int | None = None
     flips: bool = True
     copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Number of items of each split."""
+        return {split: len(self.indices(split)) for split in SPLITS}
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Positions of the items of one split, ascending."""

@@ -23,7 +23,7 @@ Shapes = Sequence[tuple[int, ...]]
 
 
 @dataclass
-class Shelf:
+class Filling:
     """The tensors of one depth in a file that is being filled."""
 
     file: h5py.File
@@ -41,24 +41,24 @@ class Shelf:
 
 
 @contextmanager
-def writing(paths: Mapping[int, Path], *, rows: int, shapes: Mapping[int, Shapes]) -> Iterator[dict[int, Shelf]]:
+def writing(paths: Mapping[int, Path], *, rows: int, shapes: Mapping[int, Shapes]) -> Iterator[dict[int, Filling]]:
     """Files to be filled, by depth, of these shapes without the rows: float32 at the greatest depth, else float16."""
     with ExitStack() as stack:
         found = {
-            depth: Shelf(stack.enter_context(h5py.File(path, "w")), shapes[depth]) for depth, path in paths.items()
+            depth: Filling(stack.enter_context(h5py.File(path, "w")), shapes[depth]) for depth, path in paths.items()
         }
-        for depth, shelf in found.items():
+        for depth, one in found.items():
             kind = np.float32 if depth == max(found) else np.float16
-            for number, shape in enumerate(shelf.shapes):
-                shelf.file.create_dataset(str(number), (rows, *shape), kind)
+            for number, shape in enumerate(one.shapes):
+                one.file.create_dataset(str(number), (rows, *shape), kind)
         yield found
 
 
-def sign(shelves: Mapping[int, Shelf], key: Mapping[str, Any], *, first: int, ran: Ran, seconds: float) -> None:
+def sign(filling: Mapping[int, Filling], key: Mapping[str, Any], *, first: int, ran: Ran, seconds: float) -> None:
     """Note in files that are full of what pass they are: all that could change a value, and where they begin in it."""
-    for shelf in shelves.values():
-        said = {"key": digest_of(key), "first": first, "ran": asdict(ran), "seconds": seconds, "scales": shelf.scales}
-        shelf.file.attrs["note"] = json.dumps(said)
+    for one in filling.values():
+        said = {"key": digest_of(key), "first": first, "ran": asdict(ran), "seconds": seconds, "scales": one.scales}
+        one.file.attrs["note"] = json.dumps(said)
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,15 @@ def together(
 ) -> Shards | None:
     """The files of shards in their order as one pass at the depths of `shapes`.
 
-    None where they are not all of it, or of one that was made otherwise.
+    None where they are not all of it, damaged, or of one that was made otherwise.
     """
+    try:
+        return _together(files, digest_of(key), rows, shapes)
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _together(files: Sequence[Mapping[int, Path]], key: str, rows: int, shapes: Mapping[int, Shapes]) -> Shards | None:
     depths = sorted(shapes, reverse=True)
     if not files or not all(set(depths) <= set(shard) for shard in files):
         return None
@@ -103,7 +110,7 @@ def together(
             if [shape[1:] for shape in found] != list(map(tuple, shapes[depth])):
                 return None
             sizes |= {shape[0] for shape in found}
-        if not all(notes) or any((note["key"], note["first"]) != (digest_of(key), first) for note in notes):
+        if not all(notes) or any((note["key"], note["first"]) != (key, first) for note in notes):
             return None
         same = [(note["ran"], note["scales"]) for note in notes]
         if len(sizes) != 1 or (common and same != common):

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports, which --help does not need
     sweep_command(prog_name="python -m backbench.sweep")
 
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -27,13 +28,13 @@ from backbench import (
 )
 from backbench.cache import cache_root, forget_leftovers
 from backbench.cache_limit import evict, letting_go, limit_bytes
-from backbench.cells import Order
+from backbench.cells import Order, plan
 from backbench.forecast import known, longest_first
 from backbench.forecast_text import error_in_words
 from backbench.outcome import Outcome
 from backbench.prices import Prices
 from backbench.progress import Bar
-from backbench.records import Request
+from backbench.records import Job, Request
 from backbench.spending import Purse, Spending
 from backbench.work import Work
 
@@ -98,7 +99,7 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
         )
         budget = options.budget_of(request)
         spending = Spending(work, prices, Purse(budget, began)) if budget else None
-        run_jobs = executors.chosen(request, jobs)
+        run_jobs = executors.chosen(request, _left(work, jobs))
         run_here = partial(run_jobs, logs=directory / "logs", timeout=options.timeout_of(request))
         try:
             with closing(work.ahead):
@@ -126,6 +127,13 @@ def run(request: Request, *, visible: bool | None = None) -> Outcome:
         for line in error_in_words(prices.error()):
             bar.line(line)
     return work.outcome
+
+
+def _left(work: Work, jobs: Iterable[Job]) -> Iterator[Job]:
+    """Jobs with those of their cells that are not measured yet."""
+    for job in jobs:
+        stored = {cell.cell_id: work.stored(job, cell) for cell in plan(job)}
+        yield replace(job, wanted=tuple(name for name, cell in stored.items() if not cell or cell.status != "ok"))
 
 
 def results_directory(request: Request) -> Path:

@@ -120,11 +120,11 @@ class Work:
         elif isinstance(event, Note):
             self.bar.line(event.text)
         elif isinstance(event, Summary):
-            self.summaries.append(
-                {"label": event.label, "seconds": dict(event.seconds), "environment": dict(event.environment)}
-            )
-            wall = time.perf_counter() - began
-            self.prices.learn(job, job.wanted or (), said=expected, phases=event.seconds, wall=wall)
+            if event.seconds:  # else its parts were ended before they had a last word
+                said = {"label": event.label, "seconds": dict(event.seconds), "environment": dict(event.environment)}
+                self.summaries.append(said)
+                wall = time.perf_counter() - began
+                self.prices.learn(job, job.wanted or (), said=expected, phases=event.seconds, wall=wall)
             self._over(position, job)
         elif isinstance(event, Broken):
             self._end(position, job, event)

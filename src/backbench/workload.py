@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import Plan, augment_of
 from backbench.cells import wanted as cells_wanted
-from backbench.records import SPLITS, Job
+from backbench.records import Job
 
 # Learning rates that race when pretrained weights are fine-tuned; what starts at random has one.
 TRIALS = 3
@@ -45,7 +45,7 @@ class Work:
 def work_of(job: Job, wanted: Collection[str]) -> Work:
     """The work of the cells with these ids. The number of epochs is the most that there can be."""
     cells = cells_wanted(job, wanted)
-    images = {split: len(job.dataset.indices(split)) for split in SPLITS}
+    images = job.dataset.sizes
     everything, train, val = sum(images.values()), images["train"], images["val"]
     if job.backbone is None or not cells:
         forward = scratch_flops(job.image_size, len(job.dataset.class_names))

@@ -12,7 +12,7 @@ from typing import Any
 
 from backbench.cells import part_of, plan, whole_of
 from backbench.clock import in_words
-from backbench.events import Event, Finished, Progress, Started, Summary
+from backbench.events import Event, Finished, Progress, Scored, Started, Summary
 from backbench.records import Job
 
 # In these phases memory goes to a training step, whose batch is a part of the recipe.
@@ -79,6 +79,9 @@ class Attempt:
             self.job, self.losses = without(self.job, event.cell.cell_id), 0
             if self.halved:
                 event = replace(event, cell=replace(event.cell, reason=self._with_less_memory(event.cell.reason)))
+        elif isinstance(event, Scored) and event.trial["ended"]:  # it is behind, and that is all of it
+            self.cell, self.since = None, time.monotonic()
+            self.job, self.losses = without(self.job, event.cell_id), 0
         elif isinstance(event, Summary):
             self.over = True
         if not self.trial_for:

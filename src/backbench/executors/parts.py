@@ -1,6 +1,7 @@
-"""A job in several parts, so that workers without a job take over cells of the one that has most left to do.
+"""A job in several parts, so that workers without a job take over cells of those that have most left to do.
 
-Each part makes its own frozen pass; cells do not know of each other. Nothing here starts or stops a process.
+Each part makes its own frozen pass, unless that was made before (`passes`); cells do not know of each other. Nothing
+here starts or stops a process.
 """
 
 from __future__ import annotations
@@ -83,21 +84,26 @@ class Parts:
         self._open: Counter[int] = Counter()
         self._summaries: dict[int, Summary] = {}
         self._rates: dict[tuple[int, str], Rates] = {}
+        self._broken: set[int] = set()
         self._given_up: list[tuple[int, str]] = []
 
     def begin(self, position: int) -> None:
         """One more part of a job."""
         self._open[position] += 1
+        self._broken.discard(position)
 
     def tell(self, position: int, attempt: Attempt, events: Sequence[Event | Broken]) -> list[Event | Broken]:
         """The events of one part as those of the whole job: its end is not told yet."""
         told: list[Event | Broken] = []
         for event in events:
             if isinstance(event, Summary):
-                self._summaries[position] = event
+                earlier = self._summaries.get(position, event)
+                spent = Counter(event.seconds) + Counter({} if earlier is event else earlier.seconds)
+                self._summaries[position] = replace(event, seconds=dict(spent))
             elif isinstance(event, Broken) and not event.cells:
                 if self._open[position] == 1:  # with it all of the job is over
                     self._summaries.pop(position, None)
+                    self._broken.add(position)
                     told.append(event)
                 elif cells := owed(attempt.job):
                     told += self._without(position, replace(event, cells=cells))
@@ -125,10 +131,15 @@ class Parts:
         if apart.broken:
             apart.let_go()
         cell = None if apart.broken else apart.whole()
-        if cell:
-            apart.let_go(but=cell)
+        if cell is None:
+            return []
+        apart.let_go(but=cell)
+        if apart.over:
             del self._rates[position, cell_id]
-        return [cell] if cell else []
+        else:  # one of them failed, and what the others come to does not matter any more
+            apart.broken = True
+            self._given_up += [(position, part_of(cell_id, each)) for each in range(TRIALS)]
+        return [cell]
 
     def _without(self, position: int, broken: Broken) -> list[Event | Broken]:
         """Cells that broke, each once, of which others may still train a learning rate."""
@@ -148,10 +159,9 @@ class Parts:
         """Whether no part of a job is on its way any more."""
         return not self._open[position]
 
-    def end(self, position: int) -> list[Event | Broken]:
-        """A part is over; the last word of the job, where it was the last part and there is one."""
+    def end(self, position: int, job: Job) -> list[Event | Broken]:
+        """A part is over; the last word of the job where it was the last part, empty if none had the time for one."""
         self._open[position] -= 1
-        if self._open[position]:
+        if self._open[position] or position in self._broken:
             return []
-        summary = self._summaries.pop(position, None)
-        return [summary] if summary else []
+        return [self._summaries.pop(position, Summary(job.label, {}, {}))]

@@ -14,11 +14,12 @@ from typing import Any
 from backbench.cells import augment_of
 from backbench.events import Event, Progress
 from backbench.executors.attempts import Attempt, Broken, owed
+from backbench.executors.rates import FEW
 from backbench.records import INFERENCE_BATCH, Job
 from backbench.workload import Work, work_of
 
 # References to what a shard left, by depth.
-Blocks = Mapping[int, Sequence[Any]]
+Left = Mapping[int, Sequence[Any]]
 
 # Of a worker's share of all work a shard is at most this part: everything large has to wait for the last of them.
 PARTS = 64
@@ -31,16 +32,17 @@ def cuts(job: Job, share: float, *, work: Work | None = None) -> list[tuple[int,
     """Shards of a job's frozen pass, by the positions of images: none where one worker is to do all of the job.
 
     `share` is a worker's share of all jobs' work in FLOPs. A job of more than that will be done by several, who else
-    would each make the pass. Augmented views and random weights are passes of their own, which nobody shares.
+    would each make the pass, where that is worth a process of its own. Augmented views and random weights are passes of
+    their own, which nobody shares.
     """
     plain = job.views == 1 or augment_of(job, 1) == "none"
     if not (job.backbone and job.pretrained and plain) or job.trial:
         return []
     work = work or work_of(job, owed(job))
-    if work.frozen + sum(work.training.values()) <= share:
+    if work.frozen + sum(work.training.values()) <= share or work.frozen < FEW:
         return []
     rows = len(job.dataset.rows)
-    count = max(1, math.ceil(PARTS * work.frozen / share))
+    count = min(math.ceil(PARTS * work.frozen / share), math.floor(work.frozen / FEW))
     size = ALIGNED * math.ceil(rows / count / ALIGNED)
     return [(first, min(rows, first + size)) for first in range(0, rows, size)]
 
@@ -51,7 +53,7 @@ class Passes:
     def __init__(self) -> None:
         self._waiting: dict[int, Job] = {}
         self._done: dict[int, Counter[tuple[int, int]]] = {}
-        self._blocks: dict[int, dict[tuple[int, int], Blocks | None]] = {}
+        self._blocks: dict[int, dict[tuple[int, int], Left | None]] = {}
 
     def begin(self, position: int, job: Job, shards: Sequence[tuple[int, int]]) -> list[Attempt]:
         """The shards of a job, which itself has to wait for them."""
@@ -69,17 +71,21 @@ class Passes:
                 told.append(Progress(event.phase, done.total(), len(attempt.job.dataset.rows)))
         return told
 
-    def end(self, position: int, job: Job, blocks: Blocks) -> Job | None:
+    def end(self, position: int, job: Job, blocks: Left) -> Job | None:
         """A shard is over and left these blocks, none where it broke; the job that now begins, after the last."""
         left = self._blocks[position]
         if job.shard:
             left[job.shard] = blocks
-        return None if None in left.values() else self._waiting.pop(position)
+        if None in left.values():
+            return None
+        if not all(left.values()):  # those that are there will not be read
+            self._blocks[position] = {}
+        return self._waiting.pop(position)
 
-    def blocks(self, position: int) -> list[Blocks]:
+    def blocks(self, position: int) -> list[Left]:
         """Those of all shards, none unless all are there."""
         found = self._blocks.get(position, {})
-        return [blocks for blocks in found.values() if blocks] if all(found.values()) else []
+        return [left for left in found.values() if left] if all(found.values()) else []
 
     def forget(self, position: int) -> None:
         """Let go of them: the job is over."""

@@ -53,6 +53,8 @@ class Rates:
         """Take note of one more epoch of a learning rate, or that it is over."""
         if isinstance(event, Scored):
             self._curves[rate], self._seconds[rate] = from_trace(event.trial), event.seconds
+            if event.trial["ended"]:
+                self._over[rate] = None
         else:
             self._over[rate] = event
             training = event.cell.trace.get("training", {})
@@ -86,12 +88,12 @@ class Rates:
 
         It failed where one of them did, unless that only diverged and another did not.
         """
-        if len(self._over) < TRIALS:
-            return None
         parts = {rate: part.cell for rate, part in self._over.items() if part}
         for cell in parts.values():
             if cell.status != "ok" and not cell.trace.get("diverged"):
                 return Finished(self._of(cell))
+        if not self.over:
+            return None
         trials, chosen = run_again([self._curves[rate] for rate in range(TRIALS)])
         won = self._over.get(chosen)
         if won is None:  # all diverged: who is behind does not win
@@ -104,6 +106,11 @@ class Rates:
             for name in ("fit_seconds", "wall_seconds")
         }
         return replace(won, cell=replace(cell, row={**cell.row, **spent}))
+
+    @property
+    def over(self) -> bool:
+        """Whether none is on its way any more."""
+        return len(self._over) == TRIALS
 
     def let_go(self, but: Finished | None = None) -> None:
         """Remove the trained weights that did not win."""

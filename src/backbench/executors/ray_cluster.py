@@ -16,7 +16,7 @@ from backbench.events import Event
 from backbench.executors.attempts import OUT_OF_TIME, Attempt, Broken, owed, without
 from backbench.executors.demand import Demand, demand
 from backbench.executors.parts import Parts, split
-from backbench.executors.passes import Blocks, Passes, cuts
+from backbench.executors.passes import Left, Passes, cuts
 from backbench.executors.rates import longest_first
 from backbench.executors.ray_session import connected, installed, nodes
 from backbench.executors.ray_task import Task, last_line, listen, result
@@ -61,8 +61,8 @@ def run(
         again: deque[tuple[int, Attempt]] = deque()
         parts, passes = Parts(), Passes()
 
-        def over(position: int) -> Iterator[tuple[int, Event | Broken]]:
-            yield from ((position, event) for event in parts.end(position))
+        def over(position: int, job: Job) -> Iterator[tuple[int, Event | Broken]]:
+            yield from ((position, event) for event in parts.end(position, job))
             if parts.are_over(position):
                 passes.forget(position)
 
@@ -72,7 +72,7 @@ def run(
                 if again:
                     position, attempt = again.popleft()
                     if attempt.job.wanted == ():
-                        yield from over(position)
+                        yield from over(position, attempt.job)
                     else:
                         cluster.start(position, attempt, passes.blocks(position))
                 elif ready := next(waiting, ()):
@@ -103,16 +103,20 @@ def run(
                 if following:
                     again.append((task.position, following))
                 elif task.ended and book is parts:
-                    yield from over(task.position)
+                    yield from over(task.position, task.attempt.job)
                 elif task.ended and (after_pass := passes.end(task.position, task.attempt.job, task.left)):
                     parts.begin(task.position)
                     again.append((task.position, Attempt(after_pass)))
                 for position, part in parts.given_up():
                     again.extend(cluster.give_up(position, part))
-                    for waits, attempt in again:
-                        if waits == position:
+                    for other, attempt in again:
+                        if other == position:
                             attempt.job = without(attempt.job, part)
-        stopped = [*(task.position for task in cluster.running), *(position for position, _ in again)]
+        done = [(position, attempt) for position, attempt in again if attempt.job.wanted == ()]
+        for position, attempt in done:
+            yield from over(position, attempt.job)
+        waits = [position for position, attempt in again if attempt.job.wanted != ()]
+        stopped = [*(task.position for task in cluster.running), *waits]
         cluster.close()
         yield from ((position, OUT_OF_TIME) for position in dict.fromkeys(stopped))
 
@@ -171,7 +175,7 @@ class _Cluster:
         room = self._demand().room
         return total / room if room > 1 else math.inf
 
-    def start(self, position: int, attempt: Attempt, blocks: Sequence[Blocks] = ()) -> None:
+    def start(self, position: int, attempt: Attempt, blocks: Sequence[Left] = ()) -> None:
         """Hand a job to the cluster, which starts it where what it asks for is free; `blocks` are of its shards."""
         job, asked = attempt.job, self._demand()
         if id(job.dataset) not in self._datasets:  # once for all of its jobs
@@ -208,11 +212,17 @@ class _Cluster:
         return task.position, found[1]
 
     def give_up(self, position: int, part: str) -> Iterator[tuple[int, Attempt]]:
-        """End the task of a job that has this part of a cell; what it has besides is to go on."""
+        """End the task of a job that is at this part of a cell; what it has besides is to go on."""
         for task in [task for task in self.running if task.position == position]:
-            if part in owed(task.attempt.job) and not task.attempt.over:
+            attempt = task.attempt
+            if part not in owed(attempt.job) or attempt.over or attempt.job.shard:
+                continue
+            attempt.job = without(attempt.job, part)
+            if attempt.cell == part:
                 self.end(task)
-                yield position, task.attempt.next(without(task.attempt.job, part))
+                yield position, attempt.next(attempt.job)
+            else:  # it has not begun
+                self._shelf.take_over.remote(task.number, [part])
 
     def ready(self, patience: float) -> Iterator[Task]:
         """Tasks with something to tell, each once; none after so many seconds without news."""

@@ -6,6 +6,7 @@ import importlib.metadata
 import math
 import os
 import platform
+import shutil
 import socket
 import tempfile
 import threading
@@ -40,6 +41,9 @@ QUIET = 0.25
 
 # Seconds between two questions which cells others have taken over.
 HEARD = 1.0
+
+# Seconds after which an answer to that is not waited for: the actor may be busy with files.
+PATIENCE = 10.0
 
 
 @lru_cache(maxsize=1)
@@ -107,9 +111,11 @@ def perform(
             yield Broken("failed", f"the node {socket.gethostname()} could not keep what the job reads ({why})")
             return
         try:
-            shards = [_from_blocks(left, job, Path(place, str(number))) for number, left in enumerate(blocks)]
+            shards = [_from_blocks(left, job, Path(place, str(which))) for which, left in enumerate(blocks)]
             job = replace(job, shards=tuple(shards))
         except (ray.exceptions.RayError, OSError) as error:
+            for which in range(len(blocks)):
+                shutil.rmtree(Path(place, str(which)), ignore_errors=True)
             why = type(error).__name__
             yield Note(f"{job.label}: its frozen pass is made again, for what its shards left cannot be had ({why})")
         taken = Path(place, "taken")
@@ -145,7 +151,7 @@ def _hearing(path: Path, shelf: Any, number: int) -> Iterator[None]:
         known: list[str] = []
         while not done.wait(HEARD):
             with suppress(ray.exceptions.RayError, OSError):  # the job is then ended when it begins with such a cell
-                if (taken := ray.get(shelf.taken.remote(number))) != known:
+                if (taken := ray.get(shelf.taken.remote(number), timeout=PATIENCE)) != known:
                     with whole_file(path) as temporary:
                         temporary.write_text(" ".join(taken), encoding="ascii")
                     known = taken

@@ -57,7 +57,10 @@ def listen(ray: Any, task: Task, logs: Path) -> tuple[Sequence[Event | Broken], 
         said: Event | Broken | Piece | Blocks = result(ray, coming)
     except StopIteration:
         task.ended = True
-        return ([], None) if attempt.over else after(attempt, Broken("failed", "its task ended without a word"))
+        end = Broken("failed", "its task ended without a word")
+        if attempt.job.shard and not attempt.over:  # its last blocks are what became of its worker
+            return after_loss(attempt, end)
+        return ([], None) if attempt.over else after(attempt, end)
     except ray.exceptions.RayTaskError as error:
         task.ended = True
         return after(attempt, Broken("failed", f"its task failed with {last_line(error.cause)}"))
@@ -80,6 +83,8 @@ def listen(ray: Any, task: Task, logs: Path) -> tuple[Sequence[Event | Broken], 
     if isinstance(said, Started) and said.cell_id not in owed(attempt.job):  # somebody else has it
         task.ended, attempt.over = True, not owed(attempt.job)
         return [], None if attempt.over else attempt.next(attempt.job)
+    if isinstance(said, Finished) and not attempt.trial_for and said.cell.cell_id not in owed(attempt.job):
+        return [], None  # somebody else tells of it
     if isinstance(said, Finished) and said.model and attempt.job.drafts:
         said = replace(said, model=attempt.job.drafts / said.model.name)
     told = list(attempt.hear(said))
