@@ -239,6 +239,7 @@ def test_a_node_without_a_job_takes_over_cells_of_another(
 def large(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A job in three shards, two cells after them, with weights that nobody asks for."""
     monkeypatch.setattr(passes, "ALIGNED", 10)
+    monkeypatch.setattr(passes, "FEW", 1.0)
     listing = planning.listing_for(Request(limit=10), progress=lambda *_: None)
     request = Request(backbones=MOBILE, freeze="all,all-1", limit=10, image_size=32)
     dataset, _ = planning.dataset_for(request, listing, cache=tmp_path, progress=lambda *_: None)
@@ -297,6 +298,7 @@ def test_learning_rates_apart_come_to_the_same_cell(
     if request_of.weights != "imagenet":
         pytest.skip("only pretrained networks have several learning rates, and their weights are not here")
     monkeypatch.setattr(passes, "ALIGNED", 64)
+    monkeypatch.setattr(passes, "FEW", 1.0)
     asked = replace(request_of, backbones=MOBILE, freeze="all-1", limit=60, epochs=5)
     assert sweep.run(replace(asked, out=tmp_path / "local")).counts == {"ok": 1}
     started: list[str] = []
