@@ -288,25 +288,56 @@ def test_only_the_rows_of_train_count_in_blocks_from_a_mapped_file(
     np.save(tmp_path / "features.npy", spread)
     monkeypatch.setattr(spectrum, "BLOCK_ROWS", 17)
     monkeypatch.setattr(spectrum, "IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr(transferability, "QUERIES_AT_ONCE", 11)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
     split = decompose(mapped, rows, scratch=tmp_path)
     found = transferability.score(split, mapped, everywhere, rows=rows, classes=CLASSES)
     assert vars(found) == pytest.approx(vars(expected), rel=1e-5)
 
 
-def test_of_many_images_some_ask_all_the_others(scans: tuple[Floats, Labels], monkeypatch: pytest.MonkeyPatch) -> None:
-    features, labels = data(scans, "tall")
-    rows = np.arange(150)
-    monkeypatch.setattr(transferability, "MOST_QUERIES", 4)  # images 0, 49, 99 and 149
-    cosines = features @ features.T / np.outer(np.linalg.norm(features, axis=1), np.linalg.norm(features, axis=1))
-    np.fill_diagonal(cosines, -1)
-    expected = []
+def voted(features: Floats, labels: Labels, queries: Labels) -> list[float]:
+    """Accuracy of the nearest 10, 20 and 100 of all other images, from all cosines in float64."""
+    unit = features.astype(np.float64) / np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = unit[queries] @ unit.T
+    cosines[np.arange(len(queries)), queries] = -1
+    order = np.argsort(-cosines, axis=1)
+    found = []
     for neighbours in (10, 20, 100):
         right = 0
-        for i in (0, 49, 99, 149):
-            nearest = np.argsort(-cosines[i])[:neighbours]
-            votes = np.bincount(labels[nearest], weights=np.exp(cosines[i, nearest] / 0.07), minlength=10)
-            right += votes.argmax() == labels[i]
-        expected.append(right / 4)
+        for query, row, nearest in zip(queries, cosines, order[:, :neighbours], strict=True):
+            votes = np.bincount(labels[nearest], weights=np.exp(row[nearest] / 0.07), minlength=10)
+            right += votes.argmax() == labels[query]
+        found.append(right / len(queries))
+    return found
+
+
+def test_of_many_images_some_of_every_class_ask_all_the_others(
+    scans: tuple[Floats, Labels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, labels = data(scans, "tall")
+    monkeypatch.setattr(transferability, "MOST_QUERIES", 4)
+    by_class = np.argsort(labels, kind="stable")
+    expected = voted(features, labels, by_class[[0, 49, 99, 149]])
+    np.testing.assert_array_equal(knn_loo(features, labels, rows=np.arange(150), classes=CLASSES), expected)
+
+
+@pytest.mark.parametrize("block_rows", [4096, 650])
+def test_a_vote_among_many_images_misses_no_neighbour(
+    scans: tuple[Floats, Labels], block_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,797 scans, of which those that may be near are looked for in groups, at once and in three blocks."""
+    features, labels = scans
+    monkeypatch.setattr(transferability, "MOST_QUERIES", len(labels))
+    monkeypatch.setattr(spectrum, "BLOCK_ROWS", block_rows)
+    rows = np.arange(len(labels))
+    expected = voted(features, labels, rows)
     np.testing.assert_array_equal(knn_loo(features, labels, rows=rows, classes=CLASSES), expected)
+
+
+@pytest.mark.parametrize("block_rows", [4096, 400])
+def test_images_that_are_all_alike_are_as_near_as_each_other(block_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """900 of one direction and four of the opposite one, whose own three outweigh any hundred by e to the 28th."""
+    features = np.repeat(np.array([[1, 2], [-2, -4]], np.float32), (900, 4), axis=0)
+    labels = np.repeat([0, 1], (900, 4))
+    monkeypatch.setattr(transferability, "MOST_QUERIES", 904)
+    monkeypatch.setattr(spectrum, "BLOCK_ROWS", block_rows)
+    np.testing.assert_array_equal(knn_loo(features, labels, rows=np.arange(904), classes=2), [1, 1, 1])
