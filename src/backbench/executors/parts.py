@@ -45,7 +45,7 @@ def to_hand_over(
 
 
 def worth(work: Work) -> bool:
-    """Whether cells are more work than what all of a job's cells share, which whoever takes them over does again."""
+    """Whether cells are more work than what all of a job's cells share, which whoever takes them over may do again."""
     return sum(work.training.values()) > work.frozen + work.probe + rates.FEW
 
 
@@ -57,7 +57,8 @@ def split(
 ) -> tuple[Attempt, Attempt] | None:
     """The attempt with the longest cell to hand over, which it owes no longer, and the new one; None if not worth it.
 
-    The process of the first does not know: it is to be ended when it begins with a cell that it does not owe.
+    The process of the first does not know yet: until it hears of it, it may begin with a cell that it does not owe, and
+    is then to be ended.
     """
     offers: list[tuple[float, int, Attempt, tuple[str, ...]]] = []
     for attempt in attempts:
@@ -127,10 +128,11 @@ class Parts:
             return [event]
         apart = self._rates.setdefault((position, cell_id), Rates(cell_id))
         apart.hear(rate, event)
-        self._given_up += [(position, part_of(cell_id, each)) for each in apart.give_up()]
         if apart.broken:
             apart.let_go()
-        cell = None if apart.broken else apart.whole()
+            return []
+        self._given_up += [(position, part_of(cell_id, each)) for each in apart.give_up()]
+        cell = apart.whole()
         if cell is None:
             return []
         apart.let_go(but=cell)

@@ -48,8 +48,8 @@ def run(
     Yields (number, event) as events arrive. On its node a job runs as `local.run` runs it, with the same `timeout` and
     the same second attempts; a job whose node or worker is lost goes on elsewhere with the cells that it still owes.
     When there are no more jobs, workers take over cells of those that run, where they are worth it (`parts`); of a cell
-    that is more than one worker's share of all jobs' work, `total` in FLOPs, each learning rate by itself (`rates`).
-    The frozen pass of a job that is more than a share is made first, by several if it is long (`passes`).
+    that is long for a worker's share of all jobs' work, `total` in FLOPs, each learning rate by itself (`rates`). The
+    frozen pass of a job that is more than a share is made first, by several if it is long (`passes`).
     None in place of a job, and `deadline`, mean what they mean there. Raises RequestError where there is no cluster, or
     nodes have other versions.
     """
