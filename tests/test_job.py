@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -310,6 +311,31 @@ def test_a_cell_gives_the_same_numbers_whatever_was_measured_before_it(
         for name, values in predictions(ran, freeze).items():
             np.testing.assert_array_equal(predictions(after_failure, freeze)[name], values)
     assert cells(ran)["all-2"].row["val_nll"] != cells(ran)["all-1"].row["val_nll"]
+
+
+def test_seeds_share_what_a_depth_has_compiled_and_come_to_the_same_as_alone(
+    pretrained: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    monkeypatch.setattr(keras.Model, "compile", _counting(keras.Model.compile, compiled))
+    job = replace(pretrained, freeze=("all-1", "none"), seeds=2, augment="none")
+    both = [event.cell for event in run(job) if isinstance(event, Finished)]
+    assert [(cell.row["freeze"], cell.row["seed"]) for cell in both] == [
+        ("all-1", 0), ("all-1", 1), ("none", 0), ("none", 1)
+    ]  # fmt: skip
+    assert len(compiled) == 2
+    for second in (both[1], both[3]):
+        (alone,) = cells(run(replace(job, wanted=(second.cell_id,)))).values()
+        same_numbers(second, alone)
+    assert both[0].trace["training"] != both[1].trace["training"]
+
+
+def _counting(done: Any, calls: list[Any]) -> Any:
+    def counted(*given: Any, **options: Any) -> Any:
+        calls.append(given[0])
+        return done(*given, **options)
+
+    return counted
 
 
 def test_only_what_is_wanted_and_possible_is_measured(

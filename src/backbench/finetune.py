@@ -86,18 +86,19 @@ def train(
     """Train a model that gives logits, in place, with AdamW, warm-up and cosine; it ends with the best weights on val.
 
     labels [n] of all items of the dataset, `train` and `val` positions of items; every rate starts at the model's
-    present weights and sees the same batches. `stop_after` cuts off after so many epochs of a schedule that is made for
-    all of them, so that what it shows is the beginning of the whole. `told` hears of each trial after every epoch but
-    its last; a `rival` that was trained before leads from the beginning. Raises DivergedError when every rate diverges
-    before its first epoch is over.
+    present weights and sees the same batches. A model that was trained here before keeps its compiled steps.
+    `stop_after` cuts off after so many epochs of a schedule that is made for all of them, so that what it shows is the
+    beginning of the whole. `told` hears of each trial after every epoch but its last; a `rival` that was trained before
+    leads from the beginning. Raises DivergedError when every rate diverges before its first epoch is over.
     """
     began = time.perf_counter()
     stepped: list[float] = []
-    model.compile(
-        optimizer=keras.optimizers.AdamW(rates[0], weight_decay=WEIGHT_DECAY),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING),
-    )
-    model.optimizer.build(model.trainable_variables)
+    if not model.compiled:  # else by an earlier call, and its steps are the same
+        model.compile(
+            optimizer=keras.optimizers.AdamW(rates[0], weight_decay=WEIGHT_DECAY),
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING),
+        )
+        model.optimizer.build(model.trainable_variables)
     beginning = state_of(model)
     start = Epoch(0, None, *_scores(model, source, labels, val, inference_batch))
     trials: list[Trial] = []

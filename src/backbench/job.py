@@ -124,9 +124,24 @@ def _source(job: Job, network: Network, cell: Plan) -> tuple[Source, Sequence[fl
     return FromPrefix(prefix, pixels, data.rows, views=views_of(job), flips=data.flips), prefix.scales
 
 
+def _tail(job: Job, network: Network, cell: Plan, scales: Sequence[float]) -> keras.Model:
+    """What is trained of the network, its head at the probe's solution. Seeds share it, and what it has compiled."""
+    if cell.frozen not in network.tails:
+        network.tails.clear()  # each holds the memory of its compiled steps, and the cells come depth by depth
+        if cell.frozen == 0:
+            tail = tails.whole(network.base, network.backbone, network.start, pretrained=job.pretrained)
+        else:
+            boundary = network.boundaries[cell.frozen]
+            tail = tails.tail(network.base, boundary, scales, network.start, pretrained=job.pretrained)
+        network.tails[cell.frozen] = tail
+    model = network.tails[cell.frozen]
+    model.get_layer("head").set_weights([network.start.weights, network.start.bias])
+    return model
+
+
 def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any], shared: float, clock: Clock) -> None:
     """Train what is not frozen, from the probe's solution, then leave the network as it was."""
-    data, backbone = job.dataset, network.backbone
+    data = job.dataset
     before = clock.spent("fine-tuning", "evaluation")
     began = time.perf_counter()
     keras.utils.set_random_seed(cell.seed)
@@ -140,13 +155,9 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
     try:
         with clock.phase("fine-tuning") as report:
             source, scales = _source(job, network, cell)
-            if cell.frozen == 0:
-                if not job.trial:
-                    clock.emit(Note(_estimate(job, cell, network)))
-                model = tails.whole(network.base, backbone, network.start, pretrained=job.pretrained)
-            else:
-                boundary = network.boundaries[cell.frozen]
-                model = tails.tail(network.base, boundary, scales, network.start, pretrained=job.pretrained)
+            if cell.frozen == 0 and not job.trial:
+                clock.emit(Note(_estimate(job, cell, network)))
+            model = _tail(job, network, cell, scales)
             trained = finetune.train(
                 model,
                 source,

@@ -56,6 +56,8 @@ class Network:
     probe_seconds: float
     # Of cells whose learning rates are trained one by one, those that were trained here, by their place.
     raced: dict[str, dict[int, Trial]] = field(default_factory=dict)
+    # What was last trained of it, by the number of frozen stages, with its compiled steps.
+    tails: dict[int, keras.Model] = field(default_factory=dict)
 
 
 def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> Network:
