@@ -21,10 +21,12 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+from gpu import matrix_flops
 
 from backbench import hardware, planning
 from backbench.activations import Frozen, batches, sample
 from backbench.backbones import graph, parse_backbones
+from backbench.backbones.flops import flops
 from backbench.cache import cache_root, write_json
 from backbench.engines import engine_for
 from backbench.records import Request
@@ -32,12 +34,15 @@ from backbench.supply import Supply
 
 ENGINES = (("keras", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
 
+# Of the square matrices whose product shows what the processor can do at best.
+SIDE = 2048
+
 
 def _silent(*_: Any) -> None:
     return None
 
 
-def _backbone(name: str, pixels: Any, rows: Any, *, size: int, rounds: int) -> dict[str, Any]:
+def _backbone(name: str, pixels: Any, rows: Any, *, size: int, rounds: int, best: dict[str, float]) -> dict[str, Any]:
     (backbone,) = parse_backbones(name)
     assert backbone is not None
     weights = Supply([backbone], cache=cache_root(), mirrors=True).get(backbone)
@@ -65,6 +70,8 @@ def _backbone(name: str, pixels: Any, rows: Any, *, size: int, rounds: int) -> d
             taken[called].append(time.perf_counter() - began)
     for called, seconds in taken.items():
         found[called]["images_per_second"] = len(rows) / statistics.median(seconds)
+        done = found[called]["images_per_second"] * flops(base)
+        found[called]["share_of_matrix_product"] = done / best[found[called]["ran_in"]]
         found[called]["over_keras"] = statistics.median(taken["keras float32"]) / statistics.median(seconds)
     return found
 
@@ -83,15 +90,18 @@ def main() -> None:
     listing = planning.listing_for(request, progress=_silent)
     dataset, decoded = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
     rows = dataset.rows[np.linspace(0, len(dataset.rows) - 1, asked.images).astype(int)]
+    best = {precision: matrix_flops(precision, SIDE) for precision in ("float32", "bfloat16")}
     result: dict[str, Any] = {
         "what": f"{asked.images} images of {dataset.name} at {asked.image_size} px",
         "device": hardware.cpu(),
         "rounds": asked.rounds,
+        "matrix_gflops": {precision: rate / 1e9 for precision, rate in best.items()},
         "backbones": {},
     }
     for backbone in parse_backbones(asked.backbones):
         if backbone:
-            found = _backbone(backbone.name, decoded.open(), rows, size=asked.image_size, rounds=asked.rounds)
+            options = {"size": asked.image_size, "rounds": asked.rounds, "best": best}
+            found = _backbone(backbone.name, decoded.open(), rows, **options)
             result["backbones"][backbone.name] = found
             print(backbone.name, json.dumps(found, indent=1), flush=True)
     result["geometric_means_over_keras"] = {

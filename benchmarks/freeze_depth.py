@@ -1,11 +1,14 @@
 """Cached boundaries against the plain loop of Keras's transfer-learning guide, which calls the base in every epoch.
 
     python benchmarks/freeze_depth.py --dataset path/to/grocery
+    python benchmarks/freeze_depth.py --dataset path/to/grocery --depths none --epochs 2
     python benchmarks/freeze_depth.py --dataset path/to/grocery --only-passes --out benchmarks/boundaries.json
 
 Both sides train the same layers of the same network from the same start, for the same epochs, at the same highest
 learning rate and batch size, with val scored after each; the cached side also warms up and decays. The plain loop for
 `all` starts its head at random, as the guide does.
+The plain loop is Keras in float32; the cached side is measured in that, and in what `auto` chooses for this dataset on
+this machine where that is something else, conversion and its check included.
 Three limits stand beside it: one bare forward pass against the pass that also keeps the boundaries of four depths,
 taken in turns, and for each fine-tuned depth the bare training steps of a new tail on one batch. Whatever compiles is
 new on both sides and counts. Everything runs in this process; the figures go to benchmarks/freeze_depth.json.
@@ -17,6 +20,7 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,7 +38,7 @@ from backbench.cache import cache_root, write_json
 from backbench.cells import plan
 from backbench.clock import Clock
 from backbench.engines import keras_engine
-from backbench.inputs import FromKept
+from backbench.inputs import FromKept, FromPixels, Source
 from backbench.network import Network, pass_through
 from backbench.records import Job, Request
 from backbench.supply import Supply
@@ -44,15 +48,22 @@ def _silent(*_: Any) -> None:
     return None
 
 
-def _planned(dataset: str, backbone: str, size: int) -> Job:
+WITH_KERAS, AS_CHOSEN = "keras float32", "auto"
+
+
+def _planned(dataset: str, backbone: str, size: int) -> dict[str, Job]:
+    """The job with Keras in float32, and as `auto` has it."""
     request = Request(dataset=dataset, backbones=backbone, image_size=size, freeze="all,all-1,all-2,all-3,all-4")
     listing = planning.listing_for(request, progress=_silent)
     found, _ = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
-    first = next(planning.jobs_for(request, found, resolved=planning.resolve(request, {}), cache=cache_root()))
+    chosen = planning.resolve(request, {}, found)
+    first = next(planning.jobs_for(request, found, resolved=chosen, cache=cache_root()))
     if first.backbone is None:
         raise SystemExit("name a pretrained backbone: scratch has no frozen part")
     weights = Supply([first.backbone], cache=cache_root(), mirrors=True).get(first.backbone)
-    return planning.with_pixels(replace(first, weights=weights), listing, progress=_silent)
+    job = planning.with_pixels(replace(first, weights=weights), listing, progress=_silent)
+    with_keras = replace(job, engine="keras", precision="float32")
+    return {WITH_KERAS: with_keras} if job == with_keras else {WITH_KERAS: with_keras, AS_CHOSEN: job}
 
 
 def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
@@ -60,7 +71,7 @@ def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float)
     data, pixels = asked.dataset, asked.images()
     finetune.restore(network.base, network.state)
     inside = set()
-    if left:
+    if left in range(1, len(network.boundaries) + 1):
         boundary = network.boundaries[len(network.boundaries) + 1 - left]
         inside = {operation.name for operation in boundary.inside}
     for layer in network.base.layers:
@@ -101,14 +112,25 @@ def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float)
     }
 
 
+def _trained(asked: Job, network: Network, depth: int) -> tuple[keras.Model, Source]:
+    """A new tail after so many frozen stages, and what it reads: kept activations, or pixels where none is frozen."""
+    finetune.restore(network.base, network.state)
+    if depth == 0:
+        data = asked.dataset
+        source: Source = FromPixels(asked.images(), data.rows, augment=False, flips=False)
+        return tails.whole(network.base, network.backbone, network.start, pretrained=True), source
+    kept = network.kept[depth]
+    boundary = network.boundaries[depth]
+    return tails.tail(network.base, boundary, kept.scales, network.start, pretrained=True), FromKept(kept)
+
+
 def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
     """The tail on kept activations, after the pass; and its bare training steps on one batch."""
     data = asked.dataset
     train, val, test = (data.indices(name) for name in ("train", "val", "test"))
     depth = len(network.boundaries) + 1 - left
-    source = FromKept(network.kept[depth])
-    finetune.restore(network.base, network.state)
-    model = tails.tail(network.base, network.boundaries[depth], source.kept.scales, network.start, pretrained=True)
+    with graph.computing_in(asked.precision):
+        model, source = _trained(asked, network, depth)
     began = time.perf_counter()
     finetune.train(
         model,
@@ -122,12 +144,19 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
         seed=0,
     )
     seconds = time.perf_counter() - began
-    accuracy = metrics.accuracy(finetune.predict(model, source, test), data.labels[test])
+    found = {
+        "seconds": seconds,
+        "test_acc": metrics.accuracy(finetune.predict(model, source, test), data.labels[test]),
+        "trained_params": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+    }
+    if depth == 0:  # nothing is shared there, so the plain loop is itself the limit
+        return found
     batch = source.clean(train[: asked.batch_size])
     batch = batch if len(batch) > 1 else batch[0]
     truth = np.eye(len(data.class_names), dtype=np.float32)[data.labels[train[: asked.batch_size]]]
     steps = epochs * (len(train) // asked.batch_size)
-    model = tails.tail(network.base, network.boundaries[depth], source.kept.scales, network.start, pretrained=True)
+    with graph.computing_in(asked.precision):
+        model, _ = _trained(asked, network, depth)
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=finetune.WEIGHT_DECAY),
         keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=finetune.SMOOTHING),
@@ -136,14 +165,7 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
     for _ in range(steps):
         model.train_on_batch(batch, truth)
     bare = time.perf_counter() - began
-    trained = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    return {
-        "seconds": seconds,
-        "bare_steps_seconds": bare,
-        "over_bare": seconds / bare,
-        "test_acc": accuracy,
-        "trained_params": trained,
-    }
+    return {**found, "bare_steps_seconds": bare, "over_bare": seconds / bare}
 
 
 def _bare_pass(asked: Job, network: Network) -> float:
@@ -156,50 +178,74 @@ def _bare_pass(asked: Job, network: Network) -> float:
     return time.perf_counter() - began
 
 
-def _passes(asked: Job, repeats: int) -> tuple[Network, dict[str, float]]:
-    """The network after its pass that keeps four boundaries; medians of that pass, the probe and a bare pass."""
-    taken: dict[str, list[float]] = {"with_four_boundaries": [], "probe": [], "bare": []}
-    for _ in range(repeats):
-        clock = Clock(_silent)
-        network = pass_through(asked, asked.backbone, list(plan(asked)), clock)  # type: ignore[arg-type]
-        taken["with_four_boundaries"].append(clock.spent("frozen pass"))
-        taken["probe"].append(clock.spent("probe"))
-        taken["bare"].append(_bare_pass(asked, network))
-    return network, {name: statistics.median(seconds) for name, seconds in taken.items()}
+def _passes(
+    jobs: dict[str, Job], repeats: int, *, scratch: Path
+) -> tuple[dict[str, Network], dict[str, dict[str, float]], dict[str, str]]:
+    """The networks after passes that keep four boundaries; medians of those, of conversion, probe and a bare pass."""
+    taken: dict[str, dict[str, list[float]]] = {way: {} for way in jobs}
+    networks: dict[str, Network] = {}
+    for turn in range(repeats):
+        for way, asked in jobs.items():
+            clock = Clock(_silent)
+            cache = scratch / f"{way} {turn}"  # nothing converted is left from an earlier round
+            cache.mkdir()
+            (cache / "weights").symlink_to(asked.cache / "weights")
+            with graph.computing_in(asked.precision):
+                networks[way] = pass_through(
+                    replace(asked, cache=cache),
+                    asked.backbone,  # type: ignore[arg-type]
+                    list(plan(asked)),
+                    clock,
+                )
+            spent = {
+                "with_four_boundaries": clock.spent("frozen pass"),
+                "engine": clock.spent("engine"),
+                "probe": clock.spent("probe", "scores"),
+            }
+            if way == WITH_KERAS:
+                spent["bare"] = _bare_pass(asked, networks[way])
+            for name, seconds in spent.items():
+                taken[way].setdefault(name, []).append(seconds)
+    medians = {way: {name: statistics.median(all_) for name, all_ in each.items()} for way, each in taken.items()}
+    return (
+        networks,
+        medians,
+        {way: f"{network.ran.engine} {network.ran.precision}" for way, network in networks.items()},
+    )
 
 
 def _depths(
-    asked: Job, network: Network, passes: dict[str, float], *, frozen_epochs: int, epochs: int, rate: float
+    jobs: dict[str, Job],
+    networks: dict[str, Network],
+    passes: dict[str, dict[str, float]],
+    *,
+    depths: list[str],
+    frozen_epochs: int,
+    epochs: int,
+    rate: float,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The frozen cell and the two shallowest trained ones, each against its plain loop."""
-    data = asked.dataset
+    """The frozen cell, the two shallowest trained ones and `none`, each against its plain loop."""
+    with_keras, network = jobs[WITH_KERAS], networks[WITH_KERAS]
+    data = with_keras.dataset
     test = data.indices("test")
-    frozen = passes["with_four_boundaries"] + passes["probe"]
-    probe = network.path.head(network.features, test)
-    plain = _plain(asked, network, 0, epochs=frozen_epochs, rate=1e-3)
-    yield (
-        "all",
-        {
-            "epochs": frozen_epochs,
-            "plain": plain,
-            "cell": {"seconds": frozen, "test_acc": metrics.accuracy(probe, data.labels[test])},
-            "times_faster": plain["seconds"] / frozen,
-        },
-    )
-    for left in (1, 2):
-        cell = _cached(asked, network, left, epochs=epochs, rate=rate)
-        plain = _plain(asked, network, left, epochs=epochs, rate=rate)
-        yield (
-            f"all-{left}",
-            {
-                "epochs": epochs,
-                "rate": rate,
-                "plain": plain,
-                "cell": cell,
-                "times_faster": plain["seconds"] / (frozen + cell["seconds"]),
-                "times_faster_where_the_pass_is_shared": plain["seconds"] / cell["seconds"],
-            },
-        )
+    frozen = {way: sum(seconds for name, seconds in each.items() if name != "bare") for way, each in passes.items()}
+    if "all" in depths:
+        plain = _plain(with_keras, network, 0, epochs=frozen_epochs, rate=1e-3)
+        cells: dict[str, dict[str, float]] = {}
+        for way, each in networks.items():
+            accuracy = metrics.accuracy(each.path.head(each.features, test), data.labels[test])
+            cells[way] = {"seconds": frozen[way], "test_acc": accuracy, "times_faster": plain["seconds"] / frozen[way]}
+        yield "all", {"epochs": frozen_epochs, "plain": plain, "cells": cells}
+    for depth, left in (("all-1", 1), ("all-2", 2), ("none", len(network.boundaries) + 1)):
+        if depth not in depths:
+            continue
+        plain = _plain(with_keras, network, left, epochs=epochs, rate=rate)
+        cells = {}
+        for way, asked in jobs.items():
+            cells[way] = _cached(asked, networks[way], left, epochs=epochs, rate=rate)
+            cells[way]["times_faster"] = plain["seconds"] / (frozen[way] + cells[way]["seconds"])
+            cells[way]["times_faster_where_the_pass_is_shared"] = plain["seconds"] / cells[way]["seconds"]
+        yield depth, {"epochs": epochs, "rate": rate, "plain": plain, "cells": cells}
 
 
 def main() -> None:
@@ -211,31 +257,43 @@ def main() -> None:
     parser.add_argument("--frozen-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--only-passes", action="store_true", help="leave the plain loops out: minutes, not half an hour"
-    )
+    parser.add_argument("--depths", default="all,all-1,all-2,none", help="others stay as the file has them")
+    parser.add_argument("--only-passes", action="store_true", help="leave the plain loops out: minutes, not an hour")
     parser.add_argument("--rate", type=float, default=finetune.RATES[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
     finetune.PATIENCE, finetune.LEFT_ON_VAL = 1.0, -1  # both sides run all epochs
-    planned = _planned(asked.dataset, asked.backbone, asked.image_size)
-    network, passes = _passes(planned, asked.repeats)
-    result: dict[str, Any] = {
-        "what": f"{asked.backbone}, {len(planned.dataset.ids)} images of {planned.dataset.name}"
-        f" at {asked.image_size} px, batch {planned.batch_size}",
-        "device": hardware.cpu(),
-        "repeats": asked.repeats,
-        "pass_seconds": passes,
-        "boundaries_over_bare_pass": passes["with_four_boundaries"] / passes["bare"],
-    }
-    print(json.dumps(result, indent=1), flush=True)
-    if not asked.only_passes:
+    jobs = _planned(asked.dataset, asked.backbone, asked.image_size)
+    planned = jobs[WITH_KERAS]
+    with tempfile.TemporaryDirectory() as scratch:
+        networks, passes, ran = _passes(jobs, asked.repeats, scratch=Path(scratch))
+        keras_pass = passes[WITH_KERAS]
+        result: dict[str, Any] = {
+            "what": f"{asked.backbone}, {len(planned.dataset.ids)} images of {planned.dataset.name}"
+            f" at {asked.image_size} px, batch {planned.batch_size}",
+            "device": hardware.cpu(),
+            "repeats": asked.repeats,
+            "ran_in": ran,
+            "trained_in": {way: job.precision for way, job in jobs.items()},
+            "pass_seconds": passes,
+            "boundaries_over_bare_pass": keras_pass["with_four_boundaries"] / keras_pass["bare"],
+        }
+        print(json.dumps(result, indent=1), flush=True)
+        if asked.only_passes:
+            _write(asked.out, result)
+            return
+        depths = asked.depths.split(",")
+        if "all" not in depths and asked.out.is_file():
+            result = json.loads(asked.out.read_text())
         chosen = {"frozen_epochs": asked.frozen_epochs, "epochs": asked.epochs, "rate": asked.rate}
-        result["depths"] = {}
-        for depth, found in _depths(planned, network, passes, **chosen):
-            result["depths"][depth] = found
+        for depth, found in _depths(jobs, networks, passes, depths=depths, **chosen):
+            result.setdefault("depths", {})[depth] = found
             print(depth, json.dumps(found, indent=1), flush=True)
-    write_json(asked.out, json.loads(json.dumps(result), parse_float=lambda text: round(float(text), 4)))
+            _write(asked.out, result)
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    write_json(path, json.loads(json.dumps(result), parse_float=lambda text: round(float(text), 4)))
 
 
 if __name__ == "__main__":

@@ -39,35 +39,49 @@ def _measured_on(found: Found) -> str:
 
 def plain_loop(found: Found) -> str:
     """Cells beside the loop of the transfer-learning guide."""
-    depths = found["depths"]
-    rows = [
-        [
-            f"`{name}`, {depth['epochs']} epochs",
-            depth["plain"]["seconds"],
-            depth["cell"]["seconds"],
-            depth["times_faster"],
-            depth.get("times_faster_where_the_pass_is_shared"),
-            f"{depth['plain']['test_acc']:.3f}",
-            f"{depth['cell']['test_acc']:.3f}",
+    depths, passes = found["depths"], found["pass_seconds"]
+    shared = [name for name in depths if name != "none"]
+
+    def counted(name: str) -> float:
+        """How often what was measured counts: `none` may have run for fewer epochs than the others."""
+        return float(depths["all-1"]["epochs"] / depths["none"]["epochs"]) if name == "none" else 1.0
+
+    tables = []
+    for way in passes:
+        each = {name: depth["cells"][way] for name, depth in depths.items()}
+        rows = [
+            [
+                f"`{name}`, {depth['epochs']} epochs",
+                depth["plain"]["seconds"],
+                each[name]["seconds"],
+                each[name]["times_faster"],
+                each[name].get("times_faster_where_the_pass_is_shared"),
+                f"{depth['plain']['test_acc']:.3f}",
+                f"{each[name]['test_acc']:.3f}",
+            ]
+            for name, depth in depths.items()
         ]
-        for name, depth in depths.items()
-    ]
-    once = found["pass_seconds"]["with_four_boundaries"]
-    plain = sum(depth["plain"]["seconds"] for depth in depths.values())
-    ours = depths["all"]["cell"]["seconds"] + sum(
-        depth["cell"]["seconds"] for name, depth in depths.items() if name != "all"
+        for those in (shared, list(depths)) if len(shared) < len(depths) else (shared,):
+            plain = sum(counted(name) * depths[name]["plain"]["seconds"] for name in those)
+            ours = sum(counted(name) * each[name]["seconds"] for name in those)
+            said = ", ".join(f"`{name}`" for name in those)
+            rows.append([f"{said}: one pass", plain, ours, plain / ours, None, "", ""])
+        head = ["freeze depth", "plain loop, s", "here, s", "times faster", "where the pass is shared"]
+        ran = f"pass: {found['ran_in'][way]}, training: {found['trained_in'][way]}"
+        tables += [f"**{way}** ({ran})", _table([*head, "test", "test here"], rows)]
+    plain = sum(depths[name]["plain"]["seconds"] for name in shared)
+    limit = min(each["with_four_boundaries"] for each in passes.values()) + sum(
+        min(cell.get("bare_steps_seconds", 0.0) for cell in depths[name]["cells"].values()) for name in shared
     )
-    limit = once + sum(depth["cell"].get("bare_steps_seconds", 0.0) for depth in depths.values())
-    rows.append(["all of them, one pass", plain, ours, plain / ours, None, "", ""])
-    head = ["freeze depth", "plain loop, s", "here, s", "times faster", "where the pass is shared", "test", "test here"]
     return "\n\n".join(
         [
             _measured_on(found),
-            _table(head, rows),
-            f"The same trials on both sides. The pass that keeps four boundaries takes "
-            f"{found['boundaries_over_bare_pass']:.2f} of a bare one. Bare passes and bare training steps alone would"
-            f" take {limit:,.0f} s, so that no way of sharing could be more than {plain / limit:.1f} times as fast as"
-            f" the plain loop here.",
+            *tables,
+            f"The same trials on both sides; the plain loop is Keras in float32. The pass that keeps four boundaries"
+            f" takes {found['boundaries_over_bare_pass']:.2f} of a bare one. The quicker pass and the quicker bare"
+            f" training steps alone would take {limit:,.0f} s without `none`, so that no way of sharing could be more"
+            f" than {plain / limit:.1f} times as fast as the plain loop here."
+            + (" In the sums `none` counts for as many epochs as the others." if "none" in depths else ""),
         ]
     )
 
@@ -110,8 +124,29 @@ def engines(found: Found) -> str:
             _measured_on(found),
             _table(["images a second", *names, "best over Keras"], rows),
             f"Geometric means over Keras in float32: {means}.",
+            *_shares(found),
         ]
     )
+
+
+def _shares(found: Found) -> list[str]:
+    """How near each engine comes to what the processor does at best, where that was measured."""
+    if "matrix_gflops" not in found:
+        return []
+    best, names = found["matrix_gflops"], list(next(iter(found["backbones"].values())))
+    rows = [
+        [
+            name,
+            *(f"{share:.0%}" if (share := each[engine].get("share_of_matrix_product")) else None for engine in names),
+        ]
+        for name, each in found["backbones"].items()
+    ]
+    return [
+        f"Products of large matrices reach {best['float32']:,.0f} GFLOP/s in float32 and {best['bfloat16']:,.0f} in"
+        f" bfloat16 on this processor, {best['bfloat16'] / best['float32']:.1f} times as many. The share of that which"
+        " each pass reaches, in the precision that it ran in:",
+        _table(["share of the best", *names], rows),
+    ]
 
 
 def decoding(found: Found) -> str:
