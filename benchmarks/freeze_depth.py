@@ -180,7 +180,7 @@ def _bare_pass(asked: Job, network: Network) -> float:
 
 def _passes(
     jobs: dict[str, Job], repeats: int, *, scratch: Path
-) -> tuple[dict[str, Network], dict[str, dict[str, float]], dict[str, str]]:
+) -> tuple[dict[str, Network], dict[str, dict[str, float]]]:
     """The networks after passes that keep four boundaries; medians of those, of conversion, probe and a bare pass."""
     taken: dict[str, dict[str, list[float]]] = {way: {} for way in jobs}
     networks: dict[str, Network] = {}
@@ -206,12 +206,9 @@ def _passes(
                 spent["bare"] = _bare_pass(asked, networks[way])
             for name, seconds in spent.items():
                 taken[way].setdefault(name, []).append(seconds)
-    medians = {way: {name: statistics.median(all_) for name, all_ in each.items()} for way, each in taken.items()}
-    return (
-        networks,
-        medians,
-        {way: f"{network.ran.engine} {network.ran.precision}" for way, network in networks.items()},
-    )
+    return networks, {
+        way: {name: statistics.median(seconds) for name, seconds in each.items()} for way, each in taken.items()
+    }
 
 
 def _depths(
@@ -266,14 +263,14 @@ def main() -> None:
     jobs = _planned(asked.dataset, asked.backbone, asked.image_size)
     planned = jobs[WITH_KERAS]
     with tempfile.TemporaryDirectory() as scratch:
-        networks, passes, ran = _passes(jobs, asked.repeats, scratch=Path(scratch))
+        networks, passes = _passes(jobs, asked.repeats, scratch=Path(scratch))
         keras_pass = passes[WITH_KERAS]
         result: dict[str, Any] = {
             "what": f"{asked.backbone}, {len(planned.dataset.ids)} images of {planned.dataset.name}"
             f" at {asked.image_size} px, batch {planned.batch_size}",
             "device": hardware.cpu(),
             "repeats": asked.repeats,
-            "ran_in": ran,
+            "ran_in": {way: f"{network.ran.engine} {network.ran.precision}" for way, network in networks.items()},
             "trained_in": {way: job.precision for way, job in jobs.items()},
             "pass_seconds": passes,
             "boundaries_over_bare_pass": keras_pass["with_four_boundaries"] / keras_pass["bare"],
@@ -284,7 +281,7 @@ def main() -> None:
             return
         depths = asked.depths.split(",")
         if "all" not in depths and asked.out.is_file():
-            result = json.loads(asked.out.read_text())
+            result = {**json.loads(asked.out.read_text()), "measured_apart": depths}
         chosen = {"frozen_epochs": asked.frozen_epochs, "epochs": asked.epochs, "rate": asked.rate}
         for depth, found in _depths(jobs, networks, passes, depths=depths, **chosen):
             result.setdefault("depths", {})[depth] = found

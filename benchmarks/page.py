@@ -41,6 +41,7 @@ def plain_loop(found: Found) -> str:
     """Cells beside the loop of the transfer-learning guide."""
     depths, passes = found["depths"], found["pass_seconds"]
     shared = [name for name in depths if name != "none"]
+    apart = found.get("measured_apart", [])
 
     def counted(name: str) -> float:
         """How often what was measured counts: `none` may have run for fewer epochs than the others."""
@@ -77,11 +78,13 @@ def plain_loop(found: Found) -> str:
         [
             _measured_on(found),
             *tables,
-            f"The same trials on both sides; the plain loop is Keras in float32. The pass that keeps four boundaries"
+            f"The same trials on both sides; the plain loop is Keras in float32. Passes are medians, each training"
+            f" ran once. The pass that keeps four boundaries"
             f" takes {found['boundaries_over_bare_pass']:.2f} of a bare one. The quicker pass and the quicker bare"
             f" training steps alone would take {limit:,.0f} s without `none`, so that no way of sharing could be more"
             f" than {plain / limit:.1f} times as fast as the plain loop here."
-            + (" In the sums `none` counts for as many epochs as the others." if "none" in depths else ""),
+            + (" In the sums `none` counts for as many epochs as the others." if "none" in depths else "")
+            + (f" Measured in a run of its own: {', '.join(f'`{name}`' for name in apart)}." if apart else ""),
         ]
     )
 
@@ -144,7 +147,7 @@ def _shares(found: Found) -> list[str]:
     return [
         f"Products of large matrices reach {best['float32']:,.0f} GFLOP/s in float32 and {best['bfloat16']:,.0f} in"
         f" bfloat16 on this processor, {best['bfloat16'] / best['float32']:.1f} times as many. The share of that which"
-        " each pass reaches, in the precision that it ran in:",
+        " each pass reaches, in the precision that it ran in (above 100 % such a product is not yet the very best):",
         _table(["share of the best", *names], rows),
     ]
 
