@@ -226,10 +226,10 @@ def test_the_gentle_step_is_never_less_regularised_than_the_most_accurate(digits
 @pytest.mark.parametrize(
     ("scores", "solved", "chosen"),
     [
-        ([0.5, 0.7, 0.6, 0.6, 0.6, 0.9], 5, 1),  # three behind the best: what is beyond is not looked at
-        ([0.5, 0.7, 0.6, 0.6, 0.8, 0.7], 6, 4),  # a better one in time
+        ([0.5, 0.7, 0.6, 0.6, 0.9, 0.9], 4, 1),  # two behind the best: what is beyond is not looked at
+        ([0.7, 0.6, 0.8, 0.7, 0.7, 0.9], 5, 2),  # a better one in time
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 6, 5),
-        ([0.7, 0.7, 0.7, 0.7, 0.9, 0.9], 4, 0),  # no better is as good as worse
+        ([0.7, 0.7, 0.7, 0.9, 0.9, 0.9], 3, 0),  # no better is as good as worse
     ],
 )
 def test_the_path_ends_behind_its_best(

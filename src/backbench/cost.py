@@ -69,8 +69,8 @@ def _median_seconds(model: keras.Model, images: np.ndarray) -> float:
     return statistics.median(taken[WARM_UPS:])
 
 
-def columns(job: Job, model: keras.Model, clock: Clock) -> dict[str, Any]:
-    """What the table says of a deployed model's cost."""
+def columns(job: Job, model: keras.Model, clock: Clock, *, precision: str) -> dict[str, Any]:
+    """What the table says of the cost of a deployed model, which computes in `precision`."""
     with clock.phase("timing") as report:
         measured = speed(model, most=job.inference_batch, progress=report)
     with clock.phase("memory"):
@@ -80,7 +80,7 @@ def columns(job: Job, model: keras.Model, clock: Clock) -> dict[str, Any]:
                 image_size=job.image_size,
                 classes=len(job.dataset.class_names),
                 backend=job.backend,
-                precision=job.precision,
+                precision=precision,
             )
         except (RuntimeError, subprocess.TimeoutExpired) as error:  # a missing cost must not cost the cell
             print(f"peak memory was not measured: {error}")

@@ -17,7 +17,6 @@ from backbench.backbones.graph import plain_keras
 from backbench.cells import Plan, augment_of, whole_of
 from backbench.cells import wanted as cells_wanted
 from backbench.clock import Clock, Emit
-from backbench.engines import Ran
 from backbench.events import Note, Passed, Scored, Started, Summary
 from backbench.facts import environment, failed, finished, keep
 from backbench.inputs import FromKept, FromPixels, FromPrefix, Source
@@ -77,7 +76,7 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
             return
         without = replace(job, freeze=tuple(freeze for freeze in job.freeze if freeze in ("all", "none")))
         network = pass_through(without, backbone, wanted, clock)
-    columns = {} if job.trial else _cost(job, graph.frozen_part(network.base, backbone), clock)
+    columns = {} if job.trial else _cost(job, network, clock)
     shared = (clock.spent(*SHARED) - before + clock.spent(*COST) - before_cost) / len(wanted)
     if all(cell.frozen < cell.stages for cell in wanted):  # else the probe is the fully frozen cell's own
         shared += network.probe_seconds / len(wanted)
@@ -102,7 +101,7 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
                 random = None if job.pretrained else keep(job, cell, network.base, clock, head=head)
                 trace = {"probe": probed, "engine": asdict(network.ran)}
                 trace |= {"transferability": asdict(network.scores)} if network.scores else {}
-                said = _instead(network.ran)
+                said = network.ran.instead()
                 clock.emit(finished(job, cell, found, row=row, trace=trace, reason=said, head=head, model=random))
             else:
                 _fine_tuned(job, network, cell, columns, shared, clock)
@@ -128,12 +127,13 @@ def _tail(job: Job, network: Network, cell: Plan, scales: Sequence[float]) -> ke
     """What is trained of the network, its head at the probe's solution. Seeds share it, and what it has compiled."""
     if cell.frozen not in network.tails:
         network.tails.clear()  # each holds the memory of its compiled steps, and the cells come depth by depth
-        if cell.frozen == 0:
-            tail = tails.whole(network.base, network.backbone, network.start, pretrained=job.pretrained)
-        else:
-            boundary = network.boundaries[cell.frozen]
-            tail = tails.tail(network.base, boundary, scales, network.start, pretrained=job.pretrained)
-        network.tails[cell.frozen] = tail
+        after, base, start = network.boundaries.get(cell.frozen), network.base, network.start
+        with graph.computing_in(network.precision):
+            network.tails[cell.frozen] = (
+                tails.tail(base, after, scales, start, pretrained=job.pretrained)
+                if after
+                else tails.whole(base, network.backbone, start, pretrained=job.pretrained)
+            )
     model = network.tails[cell.frozen]
     model.get_layer("head").set_weights([network.start.weights, network.start.bias])
     return model
@@ -196,6 +196,7 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
     ran = source.prefix.ran if isinstance(source, FromPrefix) else network.ran if cell.frozen else None
     row = columns | {
         "engine": ran.engine if ran else "keras",
+        "precision": network.precision,
         "trainable_params": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
         "fit_seconds": fit_seconds,
         "wall_seconds": shared + clock.spent("fine-tuning", "evaluation") - before,
@@ -208,17 +209,13 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
         "inputs": type(source).__name__,
         "engine": asdict(ran) if ran else None,
     }
-    reasons = [said] if ran and (said := _instead(ran)) else []
+    said = (ran or network.ran).instead(frozen=ran is not None, trained=network.precision)
+    reasons = [said] if said else []
     if trained.best.score <= path.steps[path.chosen].score:
         reasons.append("no learning rate beat the frozen probe on val")
     if isinstance(source, FromPrefix):
         reasons.append("the boundary's activations did not fit the disk budget and were computed anew for every batch")
     clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(reasons), model=kept))
-
-
-def _instead(ran: Ran) -> str:
-    """What ran the frozen part in place of the engine that was asked for, and why."""
-    return f"{ran.reason}: {ran.engine} in {ran.precision} ran the frozen part" if ran.reason else ""
 
 
 def _rates(job: Job, cell: Plan) -> tuple[float, ...]:
@@ -228,8 +225,11 @@ def _rates(job: Job, cell: Plan) -> tuple[float, ...]:
     return rates[:1] if job.trial else rates
 
 
-def _cost(job: Job, body: keras.Model, clock: Clock) -> dict[str, Any]:
-    return cost.columns(job, cost.deployed(body, len(job.dataset.class_names)), clock)
+def _cost(job: Job, network: Network, clock: Clock) -> dict[str, Any]:
+    own = job.engine == "keras"  # exports of what another engine ran are float32
+    body = graph.frozen_part(network.base if own else network.body, network.backbone)
+    model = cost.deployed(body, len(job.dataset.class_names))
+    return cost.columns(job, model, clock, precision=network.precision if own else "float32")
 
 
 def _estimate(job: Job, cell: Plan, network: Network) -> str:
@@ -258,7 +258,9 @@ def _scratch_cells(job: Job, wanted: list[Plan], clock: Clock) -> None:
         keras.utils.set_random_seed(cell.seed)
         with clock.phase("building"):
             model = scratch.build(image_size=job.image_size, classes=len(data.class_names))
-        columns = {} if job.trial else columns or cost.columns(job, cost.deployed(model), clock)
+        columns = (
+            {} if job.trial else columns or cost.columns(job, cost.deployed(model), clock, precision=job.precision)
+        )
         began = time.perf_counter()
         try:
             with clock.phase("training") as report:

@@ -20,7 +20,7 @@ from backbench.backbones import graph, stages
 from backbench.backbones.stage_table import stages_of
 from backbench.cells import Plan, augment_of, plan
 from backbench.clock import Clock
-from backbench.engines import Ran, engine_for
+from backbench.engines import Ran, engine_for, keras_engine
 from backbench.engines.fitting import TIMES_ON_GPU, batch_for
 from backbench.facts import device, environment
 from backbench.kept import Kept
@@ -37,8 +37,8 @@ SHARE_OF_DISK = 0.8
 class Network:
     """What the cells of a job share. `kept` lacks the boundaries for which the disk has no room.
 
-    `body` is what the frozen pass starts from: `base`, or the same network in float32, since engines do their rounding
-    themselves.
+    `body` is what the frozen pass starts from, in float32, since engines do their rounding themselves; `base` is what
+    is trained: the same, or its like in bfloat16 where the frozen part stood the check in it.
     """
 
     backbone: Backbone
@@ -59,6 +59,11 @@ class Network:
     # What was last trained of it, by the number of frozen stages, with its compiled steps.
     tails: dict[int, keras.Model] = field(default_factory=dict)
 
+    @property
+    def precision(self) -> str:
+        """What `base` computes in."""
+        return "float32" if self.base is self.body else "bfloat16"
+
 
 def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock) -> Network:
     """Build a backbone, send all images through it once and fit the probe.
@@ -66,7 +71,7 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
     Raises FloatingPointError where activations at a boundary cannot be kept, or features hold NaN.
     """
     data, pixels = job.dataset, job.images()
-    base, body, boundaries, kept, frozen = _built(job, backbone, wanted, clock)
+    body, boundaries, kept, frozen = _built(job, backbone, wanted, clock)
     train, views = data.indices("train"), views_of(job)
     before = clock.spent("frozen pass")
     with clock.phase("frozen pass") as report:
@@ -123,6 +128,14 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
         with clock.phase("scores"):
             of_train = of_train or spectrum.decompose(features, train, scratch=job.cache)
             scores = transferability.score(of_train, features, data.labels, rows=train, classes=classes)
+    base = body
+    # What is too coarse for the frozen part is so for the rest. Of cells that train nothing only Keras's own need it.
+    used = job.engine == "keras" or any(cell.frozen < cell.stages for cell in wanted)
+    if used and job.precision == frozen.ran.precision == "bfloat16":
+        with clock.phase("building"):
+            base = keras_engine.in_bfloat16(body)
+        own = stages.boundaries(base, [boundary.stride for boundary in boundaries.values()])
+        boundaries = dict(zip(boundaries, own, strict=True))
     if job.pretrained:
         head = path.heads[path.gentle(len(data.indices("val")))]
         start = tails.start_from(head, features, train)
@@ -176,22 +189,21 @@ def pass_shard(
 
 def _built(
     job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock
-) -> tuple[keras.Model, keras.Model, dict[int, stages.Boundary], dict[int, Kept], Frozen]:
-    """The network, what its frozen pass starts from, its boundaries, those that are kept, and its frozen part."""
-    with clock.phase("building"):
+) -> tuple[keras.Model, dict[int, stages.Boundary], dict[int, Kept], Frozen]:
+    """The network in float32, its boundaries, those that are kept, and its frozen part."""
+    with clock.phase("building"), graph.computing_in("float32"):
         keras.utils.set_random_seed(wanted[0].seed)
-        base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
+        body = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
         if not job.pretrained:
-            graph.follow_quickly(base)
+            graph.follow_quickly(body)
         # Of all depths that were asked for, wanted now or not: with other outputs an engine fuses and rounds otherwise.
         depths = sorted({cell.frozen for cell in plan(job) if 0 < cell.frozen < cell.stages}, reverse=True)
         strides = [stages_of(backbone.name)[depth - 1].stride for depth in depths]
-        boundaries = dict(zip(depths, stages.boundaries(base, strides), strict=True))
+        boundaries = dict(zip(depths, stages.boundaries(body, strides), strict=True))
         with_files = set() if job.shard else {cell.frozen for cell in wanted}
         kept = room_for(job, boundaries, wanted=with_files)
-        body = base if job.precision == "float32" else _in_float32(job, backbone, base)
         frozen = frozen_up_to(job, backbone, body, list(kept), seed=wanted[0].seed)
-    return base, body, boundaries, kept, frozen
+    return body, boundaries, kept, frozen
 
 
 def frozen_up_to(
@@ -213,15 +225,6 @@ def frozen_up_to(
     batch = batch_for(model, most=most, free=hardware.free_bytes(on_gpu=on_gpu))
     engine = engine_for(job.engine, precision=job.precision, batch=batch, folder=folder, key=key)
     return Frozen(model, pooled=pooled, engine=engine, batch=batch)
-
-
-def _in_float32(job: Job, backbone: Backbone, base: keras.Model) -> keras.Model:
-    """The network once more, where training has it in bfloat16."""
-    with graph.computing_in("float32"):
-        body = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
-    if job.weights is None:
-        body.set_weights(base.get_weights())
-    return body
 
 
 def room_for(job: Job, boundaries: dict[int, stages.Boundary], *, wanted: Collection[int]) -> dict[int, Kept]:

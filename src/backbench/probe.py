@@ -27,8 +27,9 @@ from backbench.spectrum import Doubles, Floats, Rows, Spectrum, blocks, decompos
 # Twelve strengths, two per decade, from too strong to too weak.
 STRENGTHS = tuple(float(s) for s in 10.0 ** (0.5 - np.arange(12) / 2))
 
-# Weaker ones are not solved once the best on val lies this many behind: they would overfit more, and take the longest.
-BEYOND_BEST = 3
+# Weaker ones are not solved once the best on val lies this many behind, a decade: they would overfit more, and each
+# takes nearly twice as long as the one before it.
+BEYOND_BEST = 2
 
 # The objective is s-strongly convex in W: a gradient of norm g puts W within g/s of the optimum and the value within
 # g^2/(2s) of the smallest. Stopping at g <= TOLERANCE s ||W|| leaves at most TOLERANCE^2, a thousandth, of the penalty.

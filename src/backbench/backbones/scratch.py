@@ -22,4 +22,4 @@ def build(*, image_size: int, classes: int) -> keras.Model:
     x = layers.Dropout(0.5)(x)
     x = layers.Dense(256, activation="relu")(x)
     x = layers.Dropout(0.5)(x)
-    return keras.Model(images, layers.Dense(classes)(x), name="scratch")
+    return keras.Model(images, layers.Dense(classes, dtype="float32")(x), name="scratch")  # logits want all their bits
