@@ -10,12 +10,12 @@ from planned_jobs import planned
 
 from backbench import planning
 from backbench.cells import plan
-from backbench.forecast import EPOCHS, OVERHEAD, Speeds
+from backbench.forecast import DENSE, DEPTHWISE, EPOCHS, OVERHEAD, Rate, Speeds
 from backbench.prices import STARTING, Prices
 from backbench.records import Job, Request, Trial
 from backbench.workload import work_of
 
-NOTHING: dict[str, dict[str, float]] = {"training": {}, "frozen": {}, "probe": {}, "overhead": {}}
+NOTHING: dict[str, dict[str, Rate]] = {"training": {}, "frozen": {}, "probe": {}, "overhead": {}}
 
 
 def job(backbone: str = "MobileNetV2", **asked: Any) -> Job:
@@ -60,13 +60,30 @@ def test_the_share_of_the_epochs_is_learnt_from_what_was_tried_and_then_measured
     assert prices.expected(made, ids(made, "all-1")) == pytest.approx(22 + spent)
 
 
-def test_what_never_ran_is_expected_to_be_as_quick_for_its_work_as_what_did() -> None:
+def test_what_never_ran_is_expected_to_be_as_quick_for_its_work_and_kind_as_what_did() -> None:
     prices, made, other = Prices(Speeds(NOTHING, product=1e11)), job(), job("VGG16")
     learnt(prices, made, "all", wall=22.0, frozen_pass=10.0, probe=2.0)
     works = [work_of(each, ids(each, "all")) for each in (made, other)]
-    passed = 10 * works[1].frozen / works[0].frozen
+    passed = 10 * works[1].frozen / works[0].frozen * DEPTHWISE / DENSE
     probed = 2 * works[1].probe / works[0].probe
     assert prices.expected(other, ids(other, "all")) == pytest.approx(10 + passed + probed)
+
+
+def test_of_several_that_ran_the_typical_one_tells_and_how_it_is_trained_as_well() -> None:
+    prices, other = Prices(Speeds(NOTHING, product=1e11)), job("VGG16", epochs=9)
+    for backbone, times in (("MobileNetV2", 1.0), ("Xception", 2.0), ("MobileNet", 8.0)):
+        made = job(backbone, epochs=9)
+        work = work_of(made, ids(made, "all", "all-1"))
+        (flops,) = work.training.values()
+        share = DENSE if backbone == "Xception" else DEPTHWISE
+        passed, steps = times * work.frozen / share / 1e11, times * flops * EPOCHS / share / 1e11
+        spent = {"frozen_pass": passed, "fine_tuning": steps + 2.0, "starting": 2.0}
+        learnt(prices, made, "all", "all-1", wall=passed + steps + 2.0, **spent)
+    work = work_of(other, ids(other, "all", "all-1"))
+    (flops,) = work.training.values()
+    probe = prices.speeds.take("probe", other, work.probe).likely
+    twice = 2.0 * (work.frozen + flops * EPOCHS) / DENSE / 1e11
+    assert prices.expected(other, ids(other, "all", "all-1")) == pytest.approx(twice + probe + 2.0)
 
 
 def test_with_nothing_to_go_by_a_trained_cell_has_a_start_and_its_work_at_a_guessed_speed() -> None:
@@ -74,7 +91,7 @@ def test_with_nothing_to_go_by_a_trained_cell_has_a_start_and_its_work_at_a_gues
     alone = prices.expected(made, ids(made, "all"))
     both = prices.expected(made, ids(made, "all", "all-1"))
     (flops,) = work_of(made, ids(made, "all-1")).training.values()
-    assert both - alone == pytest.approx(STARTING + flops * EPOCHS / (0.3 * 1e11))
+    assert both - alone == pytest.approx(STARTING + flops * EPOCHS / (DEPTHWISE * 1e11))
 
 
 def test_the_error_is_that_of_the_sum_and_of_the_typical_job() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,8 @@ from backbench.workload import Work, work_of
 OWN, OTHERS, GUESS = 1.4, 2.5, 4.0
 
 # Guessed share of a large matrix product's speed that networks reach, and depthwise ones, and that the probe reaches.
-DENSE, DEPTHWISE, PROBE = 0.8, 0.3, 0.25
+# On two CPUs VGG16 had 1.0 and 2.1, Xception 0.8 and 1.4, MobileNet and MobileNetV2 0.3 to 0.9, small ones 0.15.
+DENSE, DEPTHWISE, PROBE = 1.2, 0.4, 0.4
 DEPTHWISE_FAMILIES = ("mobilenet", "efficientnet", "efficientnetv2", "nasnet", "convnext")
 
 # Guessed share of the most epochs, over all trials, that training takes before it stops; and seconds of building and
@@ -56,14 +57,22 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class Speeds:
-    """Seconds for each FLOP of the parts of work by network, for each job as `overhead`, and what is guessed.
+class Rate:
+    """Seconds that each FLOP of a part took, or each job, and those that are `usual` for such a network."""
 
-    `measured` has part -> label of the job -> seconds; `product` is the FLOPs a second of a matrix product, which is
-    asked for only where nothing was measured.
+    seconds: float
+    usual: float
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What was measured of the parts of work, by network, and what is guessed of others.
+
+    `measured` has part -> label of the job -> rate; `product` is the FLOPs a second of a matrix product, which is asked
+    for only where nothing was measured.
     """
 
-    measured: Mapping[str, Mapping[str, float]]
+    measured: Mapping[str, Mapping[str, Rate]]
     product: float
 
     def take(self, part: str, job: Job, amount: float) -> Seconds:
@@ -72,23 +81,30 @@ class Speeds:
             return Seconds()
         known = self.measured.get(part, {})
         if job.label in known:
-            rate, factor = known[job.label], OWN
+            rate, factor = known[job.label].seconds, OWN
         elif known:
-            rate, factor = median(known.values()), OTHERS
+            rate, factor = typical(known.values()) * usual(part, job), OTHERS
         else:
-            rate, factor = self._guessed(part, job), GUESS
+            rate, factor = usual(part, job) / (1 if part == "overhead" else self.product), GUESS
         return Seconds(amount * rate, amount * rate / factor, amount * rate * factor)
 
-    def _guessed(self, part: str, job: Job) -> float:
-        if part == "overhead":
-            return OVERHEAD
-        if part == "probe":
-            return 1 / (self.product * PROBE)
-        deep = job.backbone is None or job.backbone.family in DEPTHWISE_FAMILIES
-        speed = self.product * (DEPTHWISE if deep else DENSE)
-        if part == "training":
-            return EPOCHS / speed
-        return 1 / (speed * (QUICKER if (job.engine, job.precision) == ("openvino", "bfloat16") else 1))
+
+def usual(part: str, job: Job) -> float:
+    """Guessed seconds of a job's overhead or, on a machine with a product of one FLOP a second, of a part's FLOP."""
+    if part.startswith("overhead"):
+        return OVERHEAD
+    if part == "probe":
+        return 1 / PROBE
+    deep = job.backbone is None or job.backbone.family in DEPTHWISE_FAMILIES
+    once = 1 / (DEPTHWISE if deep else DENSE)
+    if part == "training":
+        return EPOCHS * once
+    return once / (QUICKER if part == "frozen" and (job.engine, job.precision) == ("openvino", "bfloat16") else 1)
+
+
+def typical(rates: Iterable[Rate]) -> float:
+    """How much longer than usual these took, in the median: the machine, where networks are not all of one kind."""
+    return median(rate.seconds / rate.usual for rate in rates)
 
 
 @dataclass(frozen=True)
@@ -204,9 +220,9 @@ def _expected(job: Job, there: Collection[str], speeds: Speeds) -> Expected:
 
 def _measured(
     cells: Sequence[Cell], summaries: Sequence[Mapping[str, Any]], template: Job
-) -> dict[str, dict[str, float]]:
-    """Seconds per FLOP, or per job, by part and label; all cells of a folder share the dataset and the recipe."""
-    found: dict[str, dict[str, float]] = {part: {} for part in ("training", *PHASES)}
+) -> dict[str, dict[str, Rate]]:
+    """Rates by part and label; all cells of a folder share the dataset and the recipe."""
+    found: dict[str, dict[str, Rate]] = {part: {} for part in ("training", *PHASES)}
     series: dict[tuple[str, bool, int], list[Cell]] = {}
     for cell in cells:
         place = cell.row["backbone"], cell.row["weights"] == "imagenet", int(cell.row["image_size"])
@@ -218,14 +234,14 @@ def _measured(
         work = work_of(job, set(spent_on))
         trained = [float(spent_on[cell_id]) / flops for cell_id, flops in work.training.items()]
         if trained:
-            found["training"][job.label] = median(trained)
+            found["training"][job.label] = Rate(median(trained), usual("training", job))
         amounts = {"frozen": work.frozen, "probe": work.probe, "overhead": 1.0}
         last = [dict(summary["seconds"]) for summary in summaries if summary.get("label") == job.label][-1:]
         for part, phases in PHASES.items():
             for seconds in last:
                 spent = sum(float(seconds.get(phase, 0.0)) for phase in phases)
                 if spent and amounts[part]:
-                    found[part][job.label] = spent / amounts[part]
+                    found[part][job.label] = Rate(spent / amounts[part], usual(part, job))
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from backbench.forecast import EPOCHS, PHASES, Speeds
+from backbench.forecast import EPOCHS, PHASES, Rate, Speeds, typical, usual
 from backbench.records import Job
 from backbench.workload import stage_flops, work_of
 
@@ -18,16 +18,16 @@ TRAINING = ("fine-tuning", "training", "evaluation")
 
 @dataclass
 class Prices:
-    """Seconds by part and label of a job, as in `Speeds`, and what is beside them.
+    """Rates by part and label of a job, as in `Speeds`, and what is beside them.
 
-    `starting` are seconds of each trained cell that do not grow with its work, by label; `step` those of each FLOP of
-    training after it; `shares` what training took of its most epochs, over all learning rates. `said` has for each job
+    `starting` are seconds of each trained cell that do not grow with its work, by label; `step` the rates of training
+    after it; `shares` what training took of its most epochs, over all learning rates. `said` has for each job
     that ended the seconds that were expected when it started, and those that it took.
     """
 
     speeds: Speeds
     starting: dict[str, float] = field(default_factory=dict)
-    step: dict[str, float] = field(default_factory=dict)
+    step: dict[str, Rate] = field(default_factory=dict)
     shares: list[float] = field(default_factory=list)
     said: list[tuple[float, float]] = field(default_factory=list)
 
@@ -61,7 +61,7 @@ class Prices:
         rates = {part: parts[part] / amount for part, amount in amounts.items() if amount and parts[part]}
         measured = {part: dict(known) for part, known in self.speeds.measured.items()}
         for part, rate in {**rates, _overhead(job): overhead}.items():
-            measured.setdefault(part, {})[job.label] = rate
+            measured.setdefault(part, {})[job.label] = Rate(rate, usual(part, job))
         self.speeds = replace(self.speeds, measured=measured)
 
     def _take(self, part: str, like: str, job: Job, amount: float) -> float:
@@ -76,22 +76,24 @@ class Prices:
 
     def _trained(self, job: Job, training: Mapping[str, float], *, spent: float, starting: float) -> None:
         """Take note of what the trained cells of a job took, `starting` of it before their first steps were over."""
-        flops = sum(training.values())
+        flops, like = sum(training.values()), usual("training", job)
         self.starting[job.label] = starting / len(training)
+        steps = max(0.0, spent - starting)
         if job.trial:
-            self.step[job.label] = max(0.0, spent - starting) / flops
+            self.step[job.label] = Rate(steps / flops, like)
         elif job.label in self.step:
-            self.shares.append(max(0.0, spent - starting) / (self.step[job.label] * flops))
+            self.shares.append(steps / (self.step[job.label].seconds * flops))
         else:
-            self.step[job.label] = max(0.0, spent - starting) / (self._share() * flops)
+            self.step[job.label] = Rate(steps / (self._share() * flops), like)
 
     def _training(self, job: Job, flops: float) -> float:
         """Seconds of one trained cell: what starting costs, and what grows with the work."""
         starting = self.starting.get(job.label, median(self.starting.values()) if self.starting else STARTING)
-        step = self.step.get(job.label)
-        if step is None and self.step:
-            step = median(self.step.values())
-        elif step is None:
+        if job.label in self.step:
+            step = self.step[job.label].seconds
+        elif self.step:
+            step = typical(self.step.values()) * usual("training", job)
+        else:
             step = self.speeds.take("training", job, 1.0).likely / EPOCHS
         return starting + step * flops * (1.0 if job.trial else self._share())
 
