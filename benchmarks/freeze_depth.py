@@ -129,7 +129,7 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
     data = asked.dataset
     train, val, test = (data.indices(name) for name in ("train", "val", "test"))
     depth = len(network.boundaries) + 1 - left
-    with graph.computing_in(asked.precision):
+    with graph.computing_in(network.precision):
         model, source = _trained(asked, network, depth)
     began = time.perf_counter()
     finetune.train(
@@ -155,7 +155,7 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
     batch = batch if len(batch) > 1 else batch[0]
     truth = np.eye(len(data.class_names), dtype=np.float32)[data.labels[train[: asked.batch_size]]]
     steps = epochs * (len(train) // asked.batch_size)
-    with graph.computing_in(asked.precision):
+    with graph.computing_in(network.precision):
         model, _ = _trained(asked, network, depth)
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=finetune.WEIGHT_DECAY),
@@ -271,7 +271,7 @@ def main() -> None:
             "device": hardware.cpu(),
             "repeats": asked.repeats,
             "ran_in": {way: f"{network.ran.engine} {network.ran.precision}" for way, network in networks.items()},
-            "trained_in": {way: job.precision for way, job in jobs.items()},
+            "trained_in": {way: network.precision for way, network in networks.items()},
             "pass_seconds": passes,
             "boundaries_over_bare_pass": keras_pass["with_four_boundaries"] / keras_pass["bare"],
         }
