@@ -24,6 +24,7 @@ from backbench.engines import Ran, engine_for, keras_engine
 from backbench.engines.fitting import TIMES_ON_GPU, batch_for
 from backbench.facts import device, environment
 from backbench.kept import Kept
+from backbench.likelihood_on_device import where_it_fits
 from backbench.probe import ProbePath, fit_path
 from backbench.race import Trial
 from backbench.records import PROTOCOL_VERSION, Backbone, Job
@@ -121,6 +122,7 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clock)
             val=data.indices("val"),
             classes=classes,
             spectrum=of_train,
+            likelihood=where_it_fits,
             scratch=job.cache,
             progress=report,
         )

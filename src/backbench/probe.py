@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 from threadpoolctl import ThreadpoolController
 
+from backbench.likelihood import Likelihood, on_host
 from backbench.metrics import accuracy, nll, selection_score
 from backbench.spectrum import Doubles, Floats, Rows, Spectrum, blocks, decompose, require_finite
 
@@ -99,10 +100,10 @@ class ProbePath:
 class _Objective:
     """Value and gradient of one strength, in coordinates scaled by `scale` [k, 1] and `bias_scale` [C]."""
 
-    def __init__(self, rotated: Floats, labels: NDArray[np.int64], classes: int) -> None:
-        self.rotated, self.labels, self.classes = rotated, labels, classes
+    def __init__(self, likelihood: Likelihood, *, images: int, axes: int, classes: int) -> None:
+        self.likelihood, self.images, self.classes = likelihood, images, classes
         self.strength = 1.0
-        self.scale = np.ones((rotated.shape[1], 1))
+        self.scale = np.ones((axes, 1))
         self.distance = np.inf
         self.gradient = np.inf
         self.accuracy = 0.0
@@ -124,35 +125,14 @@ class _Objective:
 
     def __call__(self, flat: Doubles) -> tuple[float, Doubles]:
         weights, bias = self.unpack(flat)
-        n = self.labels.shape[0]
-        narrow = weights.astype(np.float32)
-        by_weights, by_bias = np.zeros_like(weights), np.zeros_like(bias)
-        loss = correct = 0.0
-        spread = np.zeros(self.classes)
-        for block in blocks(n):
-            labels = self.labels[block]
-            picked = np.arange(labels.shape[0]), labels
-            # Only the products are float32: a loss summed in it is too rough for the line search at weak strengths.
-            logits = (self.rotated[block] @ narrow).astype(np.float64) + bias
-            correct += float(np.sum(logits.argmax(axis=1) == labels))
-            logits -= logits.max(axis=1, keepdims=True)
-            of_truth = logits[picked].copy()
-            np.exp(logits, out=logits)
-            total = logits.sum(axis=1, keepdims=True)
-            loss += float(np.sum(np.log(total[:, 0]) - of_truth))
-            logits /= total
-            spread += np.sum(logits * (1 - logits), axis=0)
-            logits[picked] -= 1
-            by_weights += self.rotated[block].T @ logits.astype(np.float32)
-            by_bias += logits.sum(axis=0)
-        by_weights = by_weights / n + self.strength * weights
-        by_bias /= n
-        self.accuracy, self.curvature = correct / n, spread / n
+        sums, n = self.likelihood(weights.astype(np.float32), bias), self.images
+        by_weights, by_bias = sums.by_weights / n + self.strength * weights, sums.by_bias / n
+        self.accuracy, self.curvature = sums.right / n, sums.spread / n
         # The bias is not penalised: its share is weighed by its own curvature in place of the strength.
         share = float(np.sum(by_bias**2 / np.maximum(self.curvature, LEAST_CURVATURE)))
         self.gradient = float(np.sqrt(np.sum(by_weights**2) + self.strength * share))
         self.distance = self.gradient / self.strength / max(float(np.linalg.norm(weights)), 1e-30)
-        value = loss / n + self.strength / 2 * float(np.sum(weights**2))
+        value = sums.loss / n + self.strength / 2 * float(np.sum(weights**2))
         return value, np.concatenate([(by_weights * self.scale).ravel(), by_bias * self.bias_scale])
 
 
@@ -180,20 +160,24 @@ def fit_path(
     strengths: tuple[float, ...] = STRENGTHS,
     tolerance: float = TOLERANCE,
     spectrum: Spectrum | None = None,
+    likelihood: Callable[[Floats, NDArray[np.int64], int], Likelihood] = on_host,
     scratch: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProbePath:
     """Solve the probe on some rows at every strength and choose one on others.
 
     features [n, d], which may be memory-mapped, and labels [n] in 0..classes-1; `train` and `val` are rows of them.
-    `spectrum` is that of the train rows, where it is known already, and `scratch` a folder for what does not fit into
-    memory. `strengths` descend; the path ends BEYOND_BEST behind the best score, or at the weakest; of equal scores the
-    stronger regularisation wins. Raises ValueError for features that are not finite.
+    `spectrum` is that of the train rows, where it is known already, `likelihood` where it is computed, and `scratch` a
+    folder for what does not fit into memory. `strengths` descend; the path ends BEYOND_BEST behind the best score, or
+    at the weakest; of equal scores the stronger regularisation wins. Raises ValueError for features that are not
+    finite.
     """
     require_finite(features, val)
     basis = spectrum or decompose(features, train, scratch=scratch)
-    objective = _Objective(basis.rotated, labels[train], classes)
-    weights: Doubles = np.zeros((basis.eigenvalues.size, classes))
+    axes = basis.eigenvalues.size
+    summing = likelihood(basis.rotated, labels[train], classes)
+    objective = _Objective(summing, images=len(train), axes=axes, classes=classes)
+    weights: Doubles = np.zeros((axes, classes))
     bias: Doubles = np.zeros(classes)
 
     def close_enough(_: Doubles) -> None:
