@@ -9,9 +9,10 @@ learning rate and batch size, with val scored after each; the cached side also w
 `all` starts its head at random, as the guide does.
 The plain loop is Keras in float32; the cached side is measured in that, and in what `auto` chooses for this dataset on
 this machine where that is something else, conversion and its check included.
-Three limits stand beside it: one bare forward pass against the pass that also keeps the boundaries of four depths,
-taken in turns, and for each fine-tuned depth the bare training steps of a new tail on one batch. Whatever compiles is
-new on both sides and counts. Everything runs in this process; the figures go to benchmarks/freeze_depth.json.
+The frozen cell has a pass that keeps nothing; the sums have the one that keeps what `all-1` and `all-2` read. Limits
+stand beside it: one bare forward pass against passes that keep two and four boundaries, taken in turns, and for each
+fine-tuned depth the bare training steps of a new tail on one batch. Whatever compiles is new on both sides and counts.
+Everything runs in this process; the figures go to benchmarks/freeze_depth.json.
 """
 
 from __future__ import annotations
@@ -49,11 +50,13 @@ def _silent(*_: Any) -> None:
 
 
 WITH_KERAS, AS_CHOSEN = "keras float32", "auto"
+DEPTHS = ("all", "all-1", "all-2", "all-3", "all-4")
+PASSES = {"alone": 1, "with_two_boundaries": 3, "with_four_boundaries": 5}  # by how many of the depths are planned
 
 
 def _planned(dataset: str, backbone: str, size: int) -> dict[str, Job]:
     """The job with Keras in float32, and as `auto` has it."""
-    request = Request(dataset=dataset, backbones=backbone, image_size=size, freeze="all,all-1,all-2,all-3,all-4")
+    request = Request(dataset=dataset, backbones=backbone, image_size=size, freeze=",".join(DEPTHS))
     listing = planning.listing_for(request, progress=_silent)
     found, _ = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
     chosen = planning.resolve(request, {}, found)
@@ -181,27 +184,22 @@ def _bare_pass(asked: Job, network: Network) -> float:
 def _passes(
     jobs: dict[str, Job], repeats: int, *, scratch: Path
 ) -> tuple[dict[str, Network], dict[str, dict[str, float]]]:
-    """The networks after passes that keep four boundaries; medians of those, of conversion, probe and a bare pass."""
+    """The networks after passes that keep four boundaries; medians of all passes, of conversion and of the probe."""
     taken: dict[str, dict[str, list[float]]] = {way: {} for way in jobs}
     networks: dict[str, Network] = {}
     for turn in range(repeats):
         for way, asked in jobs.items():
-            clock = Clock(_silent)
-            cache = scratch / f"{way} {turn}"  # nothing converted is left from an earlier round
-            cache.mkdir()
-            (cache / "weights").symlink_to(asked.cache / "weights")
-            with graph.computing_in(asked.precision):
-                networks[way] = pass_through(
-                    replace(asked, cache=cache),
-                    asked.backbone,  # type: ignore[arg-type]
-                    list(plan(asked)),
-                    clock,
-                )
-            spent = {
-                "with_four_boundaries": clock.spent("frozen pass"),
-                "engine": clock.spent("engine"),
-                "probe": clock.spent("probe", "scores"),
-            }
+            spent = {}
+            for kind, count in PASSES.items():
+                clock = Clock(_silent)
+                cache = scratch / f"{way} {turn} {kind}"  # nothing converted is left from an earlier pass
+                cache.mkdir()
+                (cache / "weights").symlink_to(asked.cache / "weights")
+                job = replace(asked, cache=cache, freeze=DEPTHS[:count])
+                with graph.computing_in(asked.precision):
+                    networks[way] = pass_through(job, asked.backbone, list(plan(job)), clock)  # type: ignore[arg-type]
+                spent[kind] = clock.spent("frozen pass")
+            spent |= {"engine": clock.spent("engine"), "probe": clock.spent("probe", "scores")}
             if way == WITH_KERAS:
                 spent["bare"] = _bare_pass(asked, networks[way])
             for name, seconds in spent.items():
@@ -225,13 +223,16 @@ def _depths(
     with_keras, network = jobs[WITH_KERAS], networks[WITH_KERAS]
     data = with_keras.dataset
     test = data.indices("test")
-    frozen = {way: sum(seconds for name, seconds in each.items() if name != "bare") for way, each in passes.items()}
+    alone, frozen = (
+        {way: each[kind] + each["engine"] + each["probe"] for way, each in passes.items()}
+        for kind in ("alone", "with_two_boundaries")
+    )
     if "all" in depths:
         plain = _plain(with_keras, network, 0, epochs=frozen_epochs, rate=1e-3)
         cells: dict[str, dict[str, float]] = {}
         for way, each in networks.items():
             accuracy = metrics.accuracy(each.path.head(each.features, test), data.labels[test])
-            cells[way] = {"seconds": frozen[way], "test_acc": accuracy, "times_faster": plain["seconds"] / frozen[way]}
+            cells[way] = {"seconds": alone[way], "test_acc": accuracy, "times_faster": plain["seconds"] / alone[way]}
         yield "all", {"epochs": frozen_epochs, "plain": plain, "cells": cells}
     for depth, left in (("all-1", 1), ("all-2", 2), ("none", len(network.boundaries) + 1)):
         if depth not in depths:

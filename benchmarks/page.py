@@ -64,14 +64,15 @@ def plain_loop(found: Found) -> str:
         ]
         for those in (shared, list(depths)) if len(shared) < len(depths) else (shared,):
             plain = sum(counted(name) * depths[name]["plain"]["seconds"] for name in those)
-            ours = sum(counted(name) * each[name]["seconds"] for name in those)
+            ours = sum(passes[way][part] for part in ("with_two_boundaries", "engine", "probe"))
+            ours += sum(counted(name) * each[name]["seconds"] for name in those if name != "all")
             said = ", ".join(f"`{name}`" for name in those)
             rows.append([f"{said}: one pass", plain, ours, plain / ours, None, "", ""])
         head = ["freeze depth", "plain loop, s", "here, s", "times faster", "where the pass is shared"]
         ran = f"pass: {found['ran_in'][way]}, training: {found['trained_in'][way]}"
         tables += [f"**{way}** ({ran})", _table([*head, "test", "test here"], rows)]
     plain = sum(depths[name]["plain"]["seconds"] for name in shared)
-    limit = min(each["with_four_boundaries"] for each in passes.values()) + sum(
+    limit = min(each["with_two_boundaries"] for each in passes.values()) + sum(
         min(cell.get("bare_steps_seconds", 0.0) for cell in depths[name]["cells"].values()) for name in shared
     )
     return "\n\n".join(
