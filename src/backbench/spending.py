@@ -25,6 +25,9 @@ from backbench.work import Work
 # Seconds that table and page take at the end, and those before a sweep looks at its clock.
 FOR_THE_PAGE = 6.0
 
+# By this share of the budget a job may end late that was expected to end in time: what is stopped leaves nothing.
+LATE = 0.08
+
 UNSPENT = "the budget had no time left for it"
 UNPROBED = "its frozen probe failed"
 
@@ -48,8 +51,13 @@ class Purse:
 
     @property
     def deadline(self) -> float:
-        """When the measurements must be over."""
+        """When the measurements are to be over: what is not expected to end by then is not started."""
         return self.began + max(0.0, self.seconds - FOR_THE_PAGE)
+
+    @property
+    def end(self) -> float:
+        """When what still runs is stopped."""
+        return self.deadline + LATE * self.seconds
 
 
 class Spending:
@@ -82,7 +90,7 @@ class Spending:
                 self.dropped[self.places[arm.cells[0]][:2]] = reason
             self.purse.full = sum(self.prices.expected(job, [cell.cell_id for cell in plan(job)]) for job in self.jobs)
             self.work.bar.say(asked.name)
-            self.work.do(self._orders(asked), partial(run, deadline=self.purse.deadline))
+            self.work.do(self._orders(asked), partial(run, deadline=self.purse.end))
             told = {step: seen for step in asked.steps if (seen := self._seen(step)) is not None}
             try:
                 asked = search.send(told)
