@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backbench.results import Results, load, run_sweep
 
-__version__ = version("backbench")
+__version__ = "0.1.0"  # here and nowhere else: a checkout on PYTHONPATH has no metadata
 __all__ = ["Results", "__version__", "load", "run_sweep"]
 
 

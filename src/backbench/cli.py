@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from backbench import __version__
 from backbench.one_line import INCOMPLETE, OneLineGroup, plainly, without_chatter
 from backbench.printable import printable
 from backbench.records import Request
@@ -18,7 +19,7 @@ _DEFAULT = Request()
 
 
 @click.group(cls=OneLineGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="backbench")
+@click.version_option(__version__)
 def main() -> None:
     """Which pretrained Keras backbone should I use on my images, frozen how deep, or is my own small CNN enough?"""
 
