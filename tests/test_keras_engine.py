@@ -69,6 +69,20 @@ def test_a_network_turned_to_bfloat16_is_the_one_that_is_built_in_it(pixels: NDA
     assert 0 < np.abs(found[0] - exactly).max() <= 0.1 * np.abs(exactly).max()
 
 
+def test_what_normalises_its_inputs_does_so_in_bfloat16_as_well(pixels: NDArray[np.uint8]) -> None:
+    (backbone,) = (one for one in BACKBONES if one.name == "EfficientNetB0")
+    keras.utils.set_random_seed(0)
+    exact = graph.features_model(backbone, image_size=32, weights=None, cache=Path())
+    body = next(layer for layer in exact.layers if isinstance(layer, keras.Model))
+    normalise = next(layer for layer in body.layers if isinstance(layer, keras.layers.Normalization))
+    mean, variance, *rest = normalise.get_weights()
+    normalise.set_weights([np.full_like(mean, 0.45), np.full_like(variance, 0.05), *rest])
+    normalise.finalize_state()
+    turned = keras_engine.in_bfloat16(exact)
+    (found,), (right,) = (next(keras_engine.forward(model, [pixels[:8]])) for model in (turned, exact))
+    assert np.abs(found - right).mean() < 0.05 * np.abs(right).mean()
+
+
 @pytest.mark.parametrize("allowed", [np.inf, 0.0])
 def test_bfloat16_runs_where_its_noise_is_allowed_and_float32_elsewhere(
     pixels: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float

@@ -39,8 +39,8 @@ class Speed:
 
 def deployed(body: keras.Model, classes: int | None = None) -> keras.Model:
     """The model as it would be used: raw images to class probabilities, with a dense head where `body` has none."""
-    logits = body.output if classes is None else keras.layers.Dense(classes)(body.output)
-    return keras.Model(body.input, keras.layers.Softmax()(logits))
+    logits = body.output if classes is None else keras.layers.Dense(classes, dtype="float32")(body.output)
+    return keras.Model(body.input, keras.layers.Softmax(dtype="float32")(logits))
 
 
 def speed(

@@ -27,8 +27,7 @@ from backbench.records import SPLITS, Backbone, Job
 SHARED = ("building", "engine", "frozen pass", "augmented views", "scores")
 COST = ("timing", "memory")
 
-# A part of the phases of training: until their first steps were over.
-STARTING = "starting"
+STARTING = "starting"  # a part of the phases of training: until their first steps were over
 
 
 def run(job: Job, emit: Emit) -> None:
@@ -101,8 +100,8 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[Plan], clock: Clo
                 random = None if job.pretrained else keep(job, cell, network.base, clock, head=head)
                 trace = {"probe": probed, "engine": asdict(network.ran)}
                 trace |= {"transferability": asdict(network.scores)} if network.scores else {}
-                said = network.ran.instead()
-                clock.emit(finished(job, cell, found, row=row, trace=trace, reason=said, head=head, model=random))
+                why = network.ran.instead()
+                clock.emit(finished(job, cell, found, row=row, trace=trace, reason=why, head=head, model=random))
             else:
                 _fine_tuned(job, network, cell, columns, shared, clock)
         except FloatingPointError as error:
@@ -127,13 +126,13 @@ def _tail(job: Job, network: Network, cell: Plan, scales: Sequence[float]) -> ke
     """What is trained of the network, its head at the probe's solution. Seeds share it, and what it has compiled."""
     if cell.frozen not in network.tails:
         network.tails.clear()  # each holds the memory of its compiled steps, and the cells come depth by depth
-        after, base, start = network.boundaries.get(cell.frozen), network.base, network.start
+        base, start, options = network.base, network.start, {"pretrained": job.pretrained}
         with graph.computing_in(network.precision):
-            network.tails[cell.frozen] = (
-                tails.tail(base, after, scales, start, pretrained=job.pretrained)
-                if after
-                else tails.whole(base, network.backbone, start, pretrained=job.pretrained)
-            )
+            if cell.frozen:
+                tail = tails.tail(base, network.boundaries[cell.frozen], scales, start, **options)
+            else:
+                tail = tails.whole(base, network.backbone, start, **options)
+        network.tails[cell.frozen] = tail
     model = network.tails[cell.frozen]
     model.get_layer("head").set_weights([network.start.weights, network.start.bias])
     return model
@@ -209,13 +208,14 @@ def _fine_tuned(job: Job, network: Network, cell: Plan, columns: dict[str, Any],
         "inputs": type(source).__name__,
         "engine": asdict(ran) if ran else None,
     }
-    said = (ran or network.ran).instead(frozen=ran is not None, trained=network.precision)
-    reasons = [said] if said else []
+    rest = network.precision if network.precision != job.precision else ""
+    telling = ran if ran and ran.reason else network.ran  # a prefix may stand a check that the features did not
+    reasons = [telling.instead(frozen=telling is ran, trained=rest)]
     if trained.best.score <= path.steps[path.chosen].score:
         reasons.append("no learning rate beat the frozen probe on val")
     if isinstance(source, FromPrefix):
         reasons.append("the boundary's activations did not fit the disk budget and were computed anew for every batch")
-    clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(reasons), model=kept))
+    clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(filter(None, reasons)), model=kept))
 
 
 def _rates(job: Job, cell: Plan) -> tuple[float, ...]:

@@ -30,7 +30,8 @@ def screen(job: Job, backbone: Backbone, cell: Plan, clock: Clock) -> None:
     data, plain = job.dataset, replace(job, engine="keras", precision="float32")
     with clock.phase("building"):
         keras.utils.set_random_seed(cell.seed)
-        base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
+        with graph.computing_in("float32"):
+            base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
         frozen = frozen_up_to(plain, backbone, base, [], seed=cell.seed)
     with clock.phase("frozen pass") as report:
         key = features_key(plain, backbone, cell, [])

@@ -36,11 +36,12 @@ class Ran:
     def instead(self, *, frozen: bool = True, trained: str = "") -> str:
         """For the reader of a cell: why it is not what was asked for, and what was done; empty where it is.
 
-        `trained` is the precision of its training, where it has one, and `frozen` whether it has a frozen part.
+        `trained` is the precision of its training where that is not what was asked for either, and `frozen` whether it
+        has a frozen part.
         """
         ran = [f"{self.engine} in {self.precision} ran the frozen part"] * frozen
         done = ran + [f"training was in {trained}"] * bool(trained)
-        return f"{self.reason}: {', and '.join(done)}" if self.reason else ""
+        return f"{self.reason}: {', and '.join(done)}" if self.reason and done else ""
 
 
 # From a Keras model and a sample of its inputs to the function that runs it.

@@ -54,7 +54,17 @@ def in_bfloat16(model: keras.Model) -> keras.Model:
 
     cloned = keras.models.clone_model(model, clone_function=clone, recursive=True)
     cloned.set_weights(model.get_weights())
+    for layer in _layers(cloned):
+        if isinstance(layer, keras.layers.Normalization):  # it computes with what it made of its weights before
+            layer.finalize_state()
     return cloned
+
+
+def _layers(model: keras.Model) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def forward(model: keras.Model, batches: Iterable[Any]) -> Iterator[list[Floats]]:
