@@ -69,7 +69,7 @@ format: dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Each writes its JSON beside itself, the last a page of them all; nothing else may run meanwhile. About three hours on 2 cores.
+# Each writes its JSON beside itself, the last a page of them all; nothing else may run meanwhile. An hour or two on 2 cores.
 MEASURED := $(BIN)/python benchmarks
 CELL := $(MEASURED)/frozen_cell.py --dataset "$(DATASET)" --backbone starter --image-size 160 --limit 300
 benchmark: install
