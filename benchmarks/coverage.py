@@ -23,17 +23,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from backbench import hardware
 from backbench.analysis import Answers, Candidate, recommendation
 from backbench.analysis.candidates import candidates
 from backbench.analysis.compare import compare
 from backbench.analysis.confidence_set import confidence_p_values
+from backbench.analysis.metrics import wilson_interval
 from backbench.analysis.paired import tested
 from backbench.analysis.resampling import intervals, optimism, resampled_means
 from backbench.analysis.rivals import possibly_best
-from backbench.cache import write_json
-from backbench.columns import COLUMN_NAMES
-from backbench.metrics import wilson_interval
+from backbench.core import hardware
+from backbench.core.columns import COLUMN_NAMES
+from backbench.core.files import write_json
 
 SIZES = (200, 2000)
 ACCURACIES = (0.7, 0.95)

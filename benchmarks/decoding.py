@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from backbench import hardware, planning
-from backbench.cache import write_json
-from backbench.pixels import load_square, to_rgb
-from backbench.records import Request
+from backbench.core import hardware
+from backbench.core.files import write_json
+from backbench.core.request import Request
+from backbench.data.decoding import load_square, to_rgb
+from backbench.sweep import plan
 
 SIZES = ((512, 384), (4000, 3000))
 
@@ -112,7 +113,7 @@ def main() -> None:
     asked = parser.parse_args()
     photos: dict[str, list[bytes]] = {}
     if asked.dataset:
-        listing = planning.listing_for(Request(dataset=asked.dataset), progress=lambda *_: None)
+        listing = plan.listing_for(Request(dataset=asked.dataset), progress=lambda *_: None)
         chosen = np.linspace(0, len(listing.ids) - 1, asked.images).astype(int)
         photos[listing.name] = [listing.images.encoded(int(index)) for index in chosen]
     else:

@@ -23,14 +23,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from gpu import matrix_flops
 
-from backbench import hardware, planning
-from backbench.activations import Frozen, batches, sample
 from backbench.backbones import graph, parse_backbones
 from backbench.backbones.flops import flops
-from backbench.cache import cache_root, write_json
-from backbench.engines import engine_for
-from backbench.records import Request
-from backbench.supply import Supply
+from backbench.core import hardware
+from backbench.core.cache import cache_root
+from backbench.core.files import write_json
+from backbench.core.request import Request
+from backbench.features.engines import engine_for
+from backbench.features.frozen_pass import FrozenModel, batches, sample
+from backbench.sweep import plan
+from backbench.sweep.weights_prefetch import WeightsPrefetcher
 
 ENGINES = (("keras", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
 
@@ -45,12 +47,12 @@ def _silent(*_: Any) -> None:
 def _backbone(name: str, pixels: Any, rows: Any, *, size: int, rounds: int, best: dict[str, float]) -> dict[str, Any]:
     (backbone,) = parse_backbones(name)
     assert backbone is not None
-    weights = Supply([backbone], cache=cache_root(), mirrors=True).get(backbone)
+    weights = WeightsPrefetcher([backbone], cache=cache_root(), mirrors=True).get(backbone)
     base = graph.build(backbone, image_size=size, weights=weights, cache=cache_root())
     found: dict[str, Any] = {}
     frozen = {}
     for engine, precision in ENGINES:
-        part = Frozen(graph.frozen_part(base, backbone), engine=engine_for(engine, precision=precision))
+        part = FrozenModel(graph.frozen_part(base, backbone), engine=engine_for(engine, precision=precision))
         began = time.perf_counter()
         part.settle(sample(pixels, rows))
         next(part.forward(batches(pixels, rows)))
@@ -87,8 +89,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
     request = Request(dataset=asked.dataset, backbones=asked.backbones, image_size=asked.image_size)
-    listing = planning.listing_for(request, progress=_silent)
-    dataset, decoded = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
+    listing = plan.listing_for(request, progress=_silent)
+    dataset, decoded = plan.dataset_for(request, listing, cache=cache_root(), progress=_silent)
     rows = dataset.rows[np.linspace(0, len(dataset.rows) - 1, asked.images).astype(int)]
     best = {precision: matrix_flops(precision, SIDE) for precision in ("float32", "bfloat16")}
     result: dict[str, Any] = {

@@ -33,16 +33,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from backbench import activations, finetune, hardware, metrics, planning, tails
+from backbench.analysis import metrics
 from backbench.backbones import graph
-from backbench.cache import cache_root, write_json
-from backbench.cells import plan
-from backbench.clock import Clock
-from backbench.engines import keras_engine
-from backbench.inputs import FromKept, FromPixels, Source
-from backbench.network import Network, pass_through
-from backbench.records import Job, Request
-from backbench.supply import Supply
+from backbench.core import hardware
+from backbench.core.cache import cache_root
+from backbench.core.cells import planned_cells
+from backbench.core.files import write_json
+from backbench.core.job import Job
+from backbench.core.request import Request
+from backbench.core.timing import Clock
+from backbench.evaluation import fine_tuning, trainable_part
+from backbench.evaluation.batches import Batches, PixelBatches, StoredActivationBatches
+from backbench.evaluation.shared_pass import Network, pass_through
+from backbench.features import frozen_pass
+from backbench.features.engines import keras_engine
+from backbench.sweep import engine_choice, plan
+from backbench.sweep.weights_prefetch import WeightsPrefetcher
 
 
 def _silent(*_: Any) -> None:
@@ -57,14 +63,14 @@ PASSES = {"alone": 1, "with_two_boundaries": 3, "with_four_boundaries": 5}  # by
 def _planned(dataset: str, backbone: str, size: int) -> dict[str, Job]:
     """The job with Keras in float32, and as `auto` has it."""
     request = Request(dataset=dataset, backbones=backbone, image_size=size, freeze=",".join(DEPTHS))
-    listing = planning.listing_for(request, progress=_silent)
-    found, _ = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
-    chosen = planning.resolve(request, {}, found)
-    first = next(planning.jobs_for(request, found, resolved=chosen, cache=cache_root()))
+    listing = plan.listing_for(request, progress=_silent)
+    found, _ = plan.dataset_for(request, listing, cache=cache_root(), progress=_silent)
+    chosen = engine_choice.resolve(request, {}, found)
+    first = next(plan.jobs_for(request, found, resolved=chosen, cache=cache_root()))
     if first.backbone is None:
         raise SystemExit("name a pretrained backbone: scratch has no frozen part")
-    weights = Supply([first.backbone], cache=cache_root(), mirrors=True).get(first.backbone)
-    job = planning.with_pixels(replace(first, weights=weights), listing, progress=_silent)
+    weights = WeightsPrefetcher([first.backbone], cache=cache_root(), mirrors=True).get(first.backbone)
+    job = plan.with_pixels(replace(first, weights=weights), listing, progress=_silent)
     with_keras = replace(job, engine="keras", precision="float32")
     return {WITH_KERAS: with_keras} if job == with_keras else {WITH_KERAS: with_keras, AS_CHOSEN: job}
 
@@ -72,7 +78,7 @@ def _planned(dataset: str, backbone: str, size: int) -> dict[str, Job]:
 def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
     """The guide's loop; `left` is the number of stages that are trained besides the head."""
     data, pixels = asked.dataset, asked.images()
-    finetune.restore(network.base, network.state)
+    fine_tuning.restore(network.base, network.state)
     inside = set()
     if left in range(1, len(network.boundaries) + 1):
         boundary = network.boundaries[len(network.boundaries) + 1 - left]
@@ -81,7 +87,7 @@ def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float)
         layer.trainable = bool(left) and layer.name not in inside
     images = keras.Input(pixels.shape[1:], dtype="uint8")
     prepared = graph.preprocess(network.backbone, keras.ops.cast(images, "float32"))
-    maps = tails.InferenceMode(network.base)(prepared)
+    maps = trainable_part.InferenceMode(network.base)(prepared)
     features = keras.layers.GlobalAveragePooling2D()(maps)
     head = keras.layers.Dense(len(data.class_names))
     if left:
@@ -92,7 +98,7 @@ def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float)
         model = keras.Model(images, head(features))
     model.compile(
         keras.optimizers.AdamW(rate),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=finetune.SMOOTHING),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=fine_tuning.SMOOTHING),
         metrics=["accuracy"],
     )
     one_hot = np.eye(len(data.class_names), dtype=np.float32)
@@ -115,16 +121,18 @@ def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float)
     }
 
 
-def _trained(asked: Job, network: Network, depth: int) -> tuple[keras.Model, Source]:
+def _trained(asked: Job, network: Network, depth: int) -> tuple[keras.Model, Batches]:
     """A new tail after so many frozen stages, and what it reads: kept activations, or pixels where none is frozen."""
-    finetune.restore(network.base, network.state)
+    fine_tuning.restore(network.base, network.state)
     if depth == 0:
         data = asked.dataset
-        source: Source = FromPixels(asked.images(), data.rows, augment=False, flips=False)
-        return tails.whole(network.base, network.backbone, network.start, pretrained=True), source
+        source: Batches = PixelBatches(asked.images(), data.rows, augment=False, flips=False)
+        return trainable_part.trainable_model(network.base, network.backbone, network.start, pretrained=True), source
     kept = network.kept[depth]
     boundary = network.boundaries[depth]
-    return tails.tail(network.base, boundary, kept.scales, network.start, pretrained=True), FromKept(kept)
+    return trainable_part.trainable_tail(
+        network.base, boundary, kept.scales, network.start, pretrained=True
+    ), StoredActivationBatches(kept)
 
 
 def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
@@ -135,7 +143,7 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
     with graph.computing_in(network.precision):
         model, source = _trained(asked, network, depth)
     began = time.perf_counter()
-    finetune.train(
+    fine_tuning.train(
         model,
         source,
         data.labels,
@@ -149,7 +157,7 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
     seconds = time.perf_counter() - began
     found = {
         "seconds": seconds,
-        "test_acc": metrics.accuracy(finetune.predict(model, source, test), data.labels[test]),
+        "test_acc": metrics.accuracy(fine_tuning.predict(model, source, test), data.labels[test]),
         "trained_params": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
     }
     if depth == 0:  # nothing is shared there, so the plain loop is itself the limit
@@ -161,8 +169,8 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
     with graph.computing_in(network.precision):
         model, _ = _trained(asked, network, depth)
     model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=finetune.WEIGHT_DECAY),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=finetune.SMOOTHING),
+        keras.optimizers.AdamW(rate, weight_decay=fine_tuning.WEIGHT_DECAY),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=fine_tuning.SMOOTHING),
     )
     began = time.perf_counter()
     for _ in range(steps):
@@ -172,11 +180,11 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
 
 
 def _bare_pass(asked: Job, network: Network) -> float:
-    finetune.restore(network.base, network.state)
+    fine_tuning.restore(network.base, network.state)
     model = graph.frozen_part(network.base, network.backbone)
     pixels, rows = asked.images(), asked.dataset.rows
     began = time.perf_counter()
-    for _ in keras_engine.forward(model, activations.batches(pixels, rows)):
+    for _ in keras_engine.forward(model, frozen_pass.batches(pixels, rows)):
         pass
     return time.perf_counter() - began
 
@@ -197,7 +205,7 @@ def _passes(
                 (cache / "weights").symlink_to(asked.cache / "weights")
                 job = replace(asked, cache=cache, freeze=DEPTHS[:count])
                 with graph.computing_in(asked.precision):
-                    networks[way] = pass_through(job, asked.backbone, list(plan(job)), clock)  # type: ignore[arg-type]
+                    networks[way] = pass_through(job, asked.backbone, list(planned_cells(job)), clock)  # type: ignore[arg-type]
                 spent[kind] = clock.spent("frozen pass")
             spent |= {"engine": clock.spent("engine"), "probe": clock.spent("probe", "scores")}
             if way == WITH_KERAS:
@@ -257,10 +265,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--depths", default="all,all-1,all-2,none", help="others stay as the file has them")
     parser.add_argument("--only-passes", action="store_true", help="leave the plain loops out: minutes, not an hour")
-    parser.add_argument("--rate", type=float, default=finetune.RATES[0])
+    parser.add_argument("--rate", type=float, default=fine_tuning.RATES[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
-    finetune.PATIENCE, finetune.LEFT_ON_VAL = 1.0, -1  # both sides run all epochs
+    fine_tuning.PATIENCE, fine_tuning.LEFT_ON_VAL = 1.0, -1  # both sides run all epochs
     jobs = _planned(asked.dataset, asked.backbone, asked.image_size)
     planned = jobs[WITH_KERAS]
     with tempfile.TemporaryDirectory() as scratch:

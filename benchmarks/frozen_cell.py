@@ -26,11 +26,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from backbench import hardware, pixels, planning, store
-from backbench.cache import cache_root, write_json
-from backbench.events import Event, Finished, Progress, Started, Summary
-from backbench.records import Dataset, Job, Listing, Request
-from backbench.supply import Supply
+from backbench.core import hardware
+from backbench.core.cache import cache_root
+from backbench.core.dataset import Dataset, Listing
+from backbench.core.events import CellFinished, CellStarted, Event, Progress, Summary
+from backbench.core.files import write_json
+from backbench.core.job import Job
+from backbench.core.request import Request
+from backbench.data import decoding
+from backbench.results import store
+from backbench.sweep import engine_choice, plan
+from backbench.sweep.weights_prefetch import WeightsPrefetcher
 
 
 def _silent(_text: str, _done: int, _total: int) -> None:
@@ -38,36 +44,36 @@ def _silent(_text: str, _done: int, _total: int) -> None:
 
 
 def _plan(request: Request) -> tuple[Listing, Dataset, list[Job]]:
-    listing = planning.listing_for(request, progress=_silent)
-    dataset, _ = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
-    resolved = planning.resolve(request, {}, dataset)
-    jobs = list(planning.jobs_for(request, dataset, resolved=resolved, cache=cache_root()))
+    listing = plan.listing_for(request, progress=_silent)
+    dataset, _ = plan.dataset_for(request, listing, cache=cache_root(), progress=_silent)
+    resolved = engine_choice.resolve(request, {}, dataset)
+    jobs = list(plan.jobs_for(request, dataset, resolved=resolved, cache=cache_root()))
     backbones = [job.backbone for job in jobs if job.backbone]
     if len(backbones) < len(jobs):
         raise SystemExit("name pretrained backbones: scratch has no frozen part")
-    supply = Supply(backbones, cache=cache_root(), mirrors=True)
+    supply = WeightsPrefetcher(backbones, cache=cache_root(), mirrors=True)
     return listing, dataset, [replace(job, weights=supply.get(job.backbone)) for job in jobs if job.backbone]
 
 
 def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
     """Decode, forward, probe and store as the sweep does; seconds of its parts, and of all that count."""
-    from backbench import job as jobs
+    from backbench.evaluation import job as jobs
 
     seconds: dict[str, float] = {}
 
     def take(event: Event) -> None:
-        if isinstance(event, Finished):
+        if isinstance(event, CellFinished):
             began = time.perf_counter()
             store.write_cell(scratch / "results", event)
             seconds["store"] = time.perf_counter() - began
         elif isinstance(event, Summary):
             seconds.update(event.seconds)
-        elif not isinstance(event, Progress | Started):
+        elif not isinstance(event, Progress | CellStarted):
             raise RuntimeError(event)
 
     shutil.copytree(job.cache / "weights", scratch / "weights")  # converted weights are no part of either side
     began = time.perf_counter()
-    decoded = planning.with_pixels(replace(job, cache=scratch), listing, progress=_silent)
+    decoded = plan.with_pixels(replace(job, cache=scratch), listing, progress=_silent)
     seconds["decode"] = time.perf_counter() - began
     jobs.run(decoded, take)
     total = time.perf_counter() - began
@@ -78,21 +84,21 @@ def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
 
 def _floor(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
     """Decode the same images and run the bare network over them, keeping nothing."""
-    from backbench import activations, network
     from backbench.backbones import graph
+    from backbench.features import frozen_model, frozen_pass
 
     assert job.backbone is not None
     began = time.perf_counter()
-    found, _ = pixels.decode(listing, size=job.image_size, resize=job.resize, cache=scratch)
+    found, _ = decoding.decode(listing, size=job.image_size, resize=job.resize, cache=scratch)
     decoded = time.perf_counter()
     images = found.open()
     rows = np.arange(len(images))
     with graph.computing_in("float32" if job.engine == "openvino" else job.precision):
         base = graph.build(job.backbone, image_size=job.image_size, weights=job.weights, cache=cache_root())
-    frozen = network.frozen_up_to(job, job.backbone, base, [], seed=0)
-    frozen.settle(activations.sample(images, rows))
+    frozen = frozen_model.frozen_up_to(job, job.backbone, base, [], seed=0)
+    frozen.settle(frozen_pass.sample(images, rows))
     built = time.perf_counter()
-    for _ in frozen.forward(activations.batches(images, rows)):
+    for _ in frozen.forward(frozen_pass.batches(images, rows)):
         pass
     return {"decode": decoded - began, "forward": time.perf_counter() - built}
 

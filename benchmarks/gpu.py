@@ -62,7 +62,7 @@ def _images(count: int, side: int) -> np.ndarray[Any, Any]:
 
 
 def _all(model: Any, batches: list[Any]) -> None:
-    from backbench.engines import keras_engine
+    from backbench.features.engines import keras_engine
 
     for _ in keras_engine.forward(model, batches):
         pass
@@ -90,7 +90,7 @@ def keras_backbone(name: str, *, precision: str, batches: list[int], seconds: fl
 
     from backbench.backbones import graph, parse_backbones
     from backbench.backbones.flops import flops
-    from backbench.engines import keras_engine
+    from backbench.features.engines import keras_engine
 
     (backbone,) = parse_backbones(name)
     assert backbone is not None
@@ -188,8 +188,8 @@ def main() -> None:
         return
     import keras
 
-    from backbench.cache import write_json
-    from backbench.facts import device
+    from backbench.core.files import write_json
+    from backbench.features.device import device
 
     name, backend = device(), keras.backend.backend()
     batches = [int(size) for size in asked.batches.split(",")]

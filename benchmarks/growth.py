@@ -33,8 +33,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from backbench import hardware
-from backbench.cache import cache_root, write_json
+from backbench.core import hardware
+from backbench.core.cache import cache_root
+from backbench.core.files import write_json
 
 CLASSES = 10
 IMAGES = (1000, 4000, 16000)

@@ -35,8 +35,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from growth import generate
 
-from backbench import hardware
-from backbench.cache import cache_root, write_json
+from backbench.core import hardware
+from backbench.core.cache import cache_root
+from backbench.core.files import write_json
 
 IMAGES, TRAIN, VAL, CLASSES, WIDTH = 101_000, 75_750, 7_575, 101, 2048
 BACKBONE = "MobileNetV2:alpha=0.35"
@@ -149,7 +150,7 @@ def _features(path: Path, labels: np.ndarray[Any, Any]) -> None:
 
 def _probe(path: Path, labels: np.ndarray[Any, Any], answer: Any) -> None:
     """In a process of its own, so that its memory is its own."""
-    from backbench.probe import fit_path
+    from backbench.evaluation.linear_probe import fit_path
 
     features = np.load(path, mmap_mode="r")
     began = time.perf_counter()
@@ -175,12 +176,12 @@ def _probe(path: Path, labels: np.ndarray[Any, Any], answer: Any) -> None:
 
 def _forward_seconds_an_image() -> dict[str, float]:
     """Of ResNet50 at 224 px through Keras; random weights are as quick as any."""
-    from backbench.activations import Frozen, batches
     from backbench.backbones import graph, parse_backbones
+    from backbench.features.frozen_pass import FrozenModel, batches
 
     (backbone,) = parse_backbones("ResNet50")
     assert backbone is not None
-    frozen = Frozen(graph.features_model(backbone, image_size=224, weights=None, cache=cache_root()))
+    frozen = FrozenModel(graph.features_model(backbone, image_size=224, weights=None, cache=cache_root()))
     images = np.random.default_rng(0).integers(0, 256, (32 * PASSES, 224, 224, 3), dtype=np.uint8)
     next(frozen.forward(batches(images, np.arange(32))))
     began = time.perf_counter()

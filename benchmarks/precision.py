@@ -21,11 +21,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from backbench import finetune, hardware, tails
 from backbench.backbones import graph, parse_backbones, stages
-from backbench.backbones.stage_table import stages_of
-from backbench.cache import write_json
-from backbench.records import Backbone
+from backbench.core import hardware
+from backbench.core.backbone import Backbone
+from backbench.core.files import write_json
+from backbench.evaluation import fine_tuning, trainable_part
 
 PRECISIONS = ("float32", "bfloat16")
 CLASSES = 34
@@ -35,12 +35,12 @@ def _steps(backbone: Backbone, precision: str, *, size: int, batch: int) -> Any:
     """A function that makes one training step of the last stage."""
     graph.plain_keras(precision)
     base = graph.build(backbone, image_size=size, weights=None, cache=Path())
-    (boundary,) = stages.boundaries(base, [stages_of(backbone.name)[-2].stride])
-    start = tails.start_at_random(int(base.output_shape[-1]), CLASSES, seed=0)
-    model = tails.tail(base, boundary, [1.0] * len(boundary.tensors), start, pretrained=True)
+    (boundary,) = stages.boundaries(base, [backbone.stages[-2].stride])
+    start = trainable_part.start_at_random(int(base.output_shape[-1]), CLASSES, seed=0)
+    model = trainable_part.trainable_tail(base, boundary, [1.0] * len(boundary.tensors), start, pretrained=True)
     model.compile(
-        keras.optimizers.AdamW(finetune.RATES[0], weight_decay=finetune.WEIGHT_DECAY),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=finetune.SMOOTHING),
+        keras.optimizers.AdamW(fine_tuning.RATES[0], weight_decay=fine_tuning.WEIGHT_DECAY),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=fine_tuning.SMOOTHING),
     )
     rng = np.random.default_rng(0)
     inputs = [rng.random((batch, *tensor.shape[1:])).astype(np.float16) for tensor in boundary.tensors]

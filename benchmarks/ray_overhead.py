@@ -21,14 +21,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backbench import hardware, planning
-from backbench.cache import write_json
-from backbench.events import Summary
-from backbench.executors import local, ray_cluster
-from backbench.executors.attempts import Broken
-from backbench.executors.shares import Share
-from backbench.forecast import Speeds, longest_first
-from backbench.records import Job, Request
+from backbench.budget.cost_model import Speeds, longest_first
+from backbench.core import hardware
+from backbench.core.events import Summary
+from backbench.core.files import write_json
+from backbench.core.job import Job
+from backbench.core.request import Request
+from backbench.executors import local
+from backbench.executors.gpu_assignment import GpuAssignment
+from backbench.executors.ray import cluster as ray_cluster
+from backbench.executors.retry import JobFailure
+from backbench.sweep import plan
 
 # As where backbench starts a cluster: with Ray's 15 whatever else runs on the machine comes first.
 os.environ.setdefault("RAY_worker_niceness", "0")
@@ -41,11 +44,11 @@ def _silent(_text: str, _done: int, _total: int) -> None:
 
 
 def _jobs(request: Request, cache: Path) -> list[Job]:
-    listing = planning.listing_for(request, progress=_silent)
-    dataset, _ = planning.dataset_for(request, listing, cache=cache, progress=_silent)
+    listing = plan.listing_for(request, progress=_silent)
+    dataset, _ = plan.dataset_for(request, listing, cache=cache, progress=_silent)
     resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
-    jobs = planning.jobs_for(request, dataset, resolved=resolved, cache=cache)
-    return [planning.with_pixels(job, listing, progress=_silent) for job in longest_first(list(jobs), Speeds({}, 1e11))]
+    jobs = plan.jobs_for(request, dataset, resolved=resolved, cache=cache)
+    return [plan.with_pixels(job, listing, progress=_silent) for job in longest_first(list(jobs), Speeds({}, 1e11))]
 
 
 @contextmanager
@@ -89,7 +92,7 @@ def _timed(run: Callable[..., Any], jobs: list[Job], **options: Any) -> tuple[fl
 
     ends, began = [], time.perf_counter()
     for _, event in run(ready(), **options):
-        if isinstance(event, Broken):
+        if isinstance(event, JobFailure):
             raise SystemExit(f"a job broke: {event.reason}")
         if isinstance(event, Summary):
             ends.append(time.perf_counter() - asked[0])
@@ -115,7 +118,7 @@ def main() -> None:
         folder = Path(place)
         jobs = _jobs(request, folder / "pixels")
         for workers in (1, 2):
-            bound = [Share(None, (core,)) for core in cores[:workers]]
+            bound = [GpuAssignment(None, (core,)) for core in cores[:workers]]
             local.of_this_machine = lambda _, bound=bound: list(bound)  # type: ignore[attr-defined]
             own = [replace(job, cache=folder / f"local-{workers}") for job in jobs]
             for job in own:

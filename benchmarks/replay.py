@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from backbench import store
-from backbench.cache import write_json
-from backbench.replay import replay
+from backbench.budget.history import past
+from backbench.budget.replay import replay
+from backbench.core.files import write_json
 from backbench.report.replay_picture import summary
-from backbench.search.past import past
+from backbench.results import store
 
 
 def main() -> None:

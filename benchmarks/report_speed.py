@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backbench import hardware, report
 from backbench.analysis import Answers, recommendation
-from backbench.cache import write_json
+from backbench.core import hardware
+from backbench.core.files import write_json
+from backbench.report import build
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-import generated_run
-from tables import cell, frame
+from support import generated_run
+from support.tables import cell, frame
 
 REPEATS = 3
 SEEDS = 5
@@ -69,8 +70,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "run"
         cells = len(generated_run.write(folder, seeds=SEEDS))
-        page = _seconds(lambda: report.build(folder))
-        size = (folder / report.PAGE).stat().st_size
+        page = _seconds(lambda: build.write_report(folder))
+        size = (folder / build.PAGE).stat().st_size
     result = {
         "device": hardware.cpu(),
         "repeats": REPEATS,

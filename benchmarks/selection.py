@@ -22,14 +22,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench import metrics, planning
-from backbench.cache import cache_root, write_json
-from backbench.cells import plan
-from backbench.clock import Clock
-from backbench.network import pass_through
-from backbench.probe import fit_path
-from backbench.records import Request
-from backbench.supply import Supply
+from backbench.analysis import metrics
+from backbench.core.cache import cache_root
+from backbench.core.cells import planned_cells
+from backbench.core.files import write_json
+from backbench.core.request import Request
+from backbench.core.timing import Clock
+from backbench.evaluation.linear_probe import fit_path
+from backbench.evaluation.shared_pass import pass_through
+from backbench.sweep import engine_choice, plan
+from backbench.sweep.weights_prefetch import WeightsPrefetcher
 
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]
@@ -55,17 +57,17 @@ def _silent(*_: Any) -> None:
 def _candidates(asked: argparse.Namespace) -> tuple[list[str], list[Floats], Labels]:
     """Names of the candidates, their probabilities [n, C] on the population, and its labels."""
     request = Request(dataset=asked.dataset, backbones=asked.backbones, image_size=asked.image_size, freeze="all")
-    listing = planning.listing_for(request, progress=_silent)
-    dataset, _ = planning.dataset_for(request, listing, cache=cache_root(), progress=_silent)
+    listing = plan.listing_for(request, progress=_silent)
+    dataset, _ = plan.dataset_for(request, listing, cache=cache_root(), progress=_silent)
     halves = np.random.default_rng(0).permutation(dataset.indices("train"))
     train, population = np.sort(halves[: len(halves) // 2]), np.sort(halves[len(halves) // 2 :])
     names, found = [], []
-    for planned in planning.jobs_for(request, dataset, resolved=planning.resolve(request, {}), cache=cache_root()):
+    for planned in plan.jobs_for(request, dataset, resolved=engine_choice.resolve(request, {}), cache=cache_root()):
         if planned.backbone is None:
             continue
-        weights = Supply([planned.backbone], cache=cache_root(), mirrors=True).get(planned.backbone)
-        ready = planning.with_pixels(replace(planned, weights=weights), listing, progress=_silent)
-        network = pass_through(ready, planned.backbone, list(plan(ready)), Clock(_silent))
+        weights = WeightsPrefetcher([planned.backbone], cache=cache_root(), mirrors=True).get(planned.backbone)
+        ready = plan.with_pixels(replace(planned, weights=weights), listing, progress=_silent)
+        network = pass_through(ready, planned.backbone, list(planned_cells(ready)), Clock(_silent))
         path = fit_path(network.features, dataset.labels, train=train, val=population, classes=len(dataset.class_names))
         for step, head in zip(path.steps, path.heads, strict=True):
             names.append(f"{planned.label} at strength {step.strength:.0e}")

@@ -24,17 +24,19 @@ from typing import Any
 
 import numpy as np
 
-from backbench import planning
-from backbench.cache import write_json
-from backbench.cells import plan, wanted, whole_of
-from backbench.events import Finished, Started
-from backbench.executors.attempts import Attempt, owed
-from backbench.executors.parts import split
-from backbench.executors.passes import Passes, cuts
-from backbench.executors.rates import longest_first as rates_of
-from backbench.forecast import DENSE, Rate, Speeds, expected_seconds, longest_first, usual
-from backbench.records import Cell, Dataset, Job, Request
-from backbench.workload import TRIALS, Work, kept_bytes, memory_of, work_of
+from backbench.budget.cost_model import DENSE, Rate, Speeds, expected_seconds, longest_first, usual
+from backbench.core.cells import Cell, cells_to_measure, planned_cells, whole_of
+from backbench.core.dataset import Dataset
+from backbench.core.events import CellFinished, CellStarted
+from backbench.core.files import write_json
+from backbench.core.job import Job
+from backbench.core.request import Request
+from backbench.evaluation.workload import TRIALS, Workload, kept_bytes, memory_of, workload_of
+from backbench.executors.ray.feature_shards import Passes, cuts
+from backbench.executors.ray.lr_splits import longest_first as rates_of
+from backbench.executors.ray.work_stealing import split
+from backbench.executors.retry import Attempt, owed
+from backbench.sweep import plan
 
 HERE = Path(__file__).parent
 
@@ -87,7 +89,7 @@ def jobs_of(counts: tuple[int, int, int, int]) -> list[Job]:
     data = Counted("simulated", "", names, (), empty, empty.astype(str), rows, "0" * 64, health)
     request = Request(backbones="all", freeze="all,all-1,all-2,all-3,all-4", seeds=3, keep_gb=2000.0)
     resolved = {"engine": "keras", "precision": "bfloat16", "backend": "jax"}
-    return list(planning.jobs_for(request, data, resolved=resolved, cache=Path("nowhere")))
+    return list(plan.jobs_for(request, data, resolved=resolved, cache=Path("nowhere")))
 
 
 def pixels_bytes(jobs: Iterable[Job]) -> dict[int, float]:
@@ -111,10 +113,10 @@ class Known:
 
     def __init__(self, jobs: Sequence[Job], speeds: Speeds) -> None:
         self.speeds = speeds
-        self._all = {job.label: work_of(job, {cell.cell_id for cell in plan(job)}) for job in jobs}
+        self._all = {job.label: workload_of(job, {cell.cell_id for cell in planned_cells(job)}) for job in jobs}
         self.total = sum(work.frozen + sum(work.training.values()) for work in self._all.values())
 
-    def work(self, job: Job, cells: Collection[str]) -> Work:
+    def work(self, job: Job, cells: Collection[str]) -> Workload:
         """The work of some cells, and of learning rates of others."""
         whole = self._all[job.label]
         training = {}
@@ -141,8 +143,8 @@ class Known:
             return overhead + frozen * (last - first) / len(job.dataset.rows)
         coming = frozen
         if passed:
-            kept = kept_bytes(job, [cell for cell in plan(job) if not cell.impossible], len(job.dataset.rows))
-            read = sum(kept.get(depth, 0) for depth in {cell.frozen for cell in wanted(job)})
+            kept = kept_bytes(job, [cell for cell in planned_cells(job) if not cell.impossible], len(job.dataset.rows))
+            read = sum(kept.get(depth, 0) for depth in {cell.frozen for cell in cells_to_measure(job)})
             coming = (work.features + read) / ASSUMED["node_link_bytes"]
         return coming + self.speeds.take("probe", job, work.probe).likely + overhead
 
@@ -175,7 +177,7 @@ def play_jobs(
                 attempt = again.popleft()
             elif waiting:
                 job, _ = waiting.pop()
-                job = replace(job, wanted=tuple(cell.cell_id for cell in plan(job) if not cell.impossible))
+                job = replace(job, wanted=tuple(cell.cell_id for cell in planned_cells(job) if not cell.impossible))
                 job = replace(job, wanted=rates_of(job, share, work_of=known.work))
                 if shards := cuts(job, share, work=known.work(job, owed(job))):
                     again.extend(passes.begin(numbers[job.label], job, shards))
@@ -201,7 +203,7 @@ def play_jobs(
         attempt = worker.attempt
         assert attempt is not None
         if attempt.cell:
-            list(attempt.hear(Finished(Cell(attempt.cell, "ok", "", {}, {}))))
+            list(attempt.hear(CellFinished(Cell(attempt.cell, "ok", "", {}, {}))))
         if attempt.job.shard or not attempt.job.wanted:
             if attempt.job.shard and (job := passes.end(numbers[attempt.job.label], attempt.job, {0: ["a block"]})):
                 again.append(Attempt(job))
@@ -209,7 +211,7 @@ def play_jobs(
             idle.append(worker)
             continue
         cell = attempt.job.wanted[0]
-        list(attempt.hear(Started(cell)))
+        list(attempt.hear(CellStarted(cell)))
         heapq.heappush(events, (now + known.training(attempt.job, cell), begun := begun + 1, worker))
 
 
@@ -221,13 +223,13 @@ def simulated(name: str) -> dict[str, Any]:
     pixels = pixels_bytes(jobs)
     found: dict[str, Any] = {
         "images": sum(COUNTS[name][:3]),
-        "cells": sum(not cell.impossible for job in jobs for cell in plan(job)),
+        "cells": sum(not cell.impossible for job in jobs for cell in planned_cells(job)),
         "gpu_hours": sum(expected_seconds(job, speeds).likely for job in jobs) / 3600,
         "longest_job_hours": max(expected_seconds(job, speeds).likely for job in jobs) / 3600,
         "longest_cell_hours": max(
             (speeds.take("training", job, flops).likely, job.label)
             for job in jobs
-            for flops in work_of(job, {cell.cell_id for cell in plan(job)}).training.values()
+            for flops in workload_of(job, {cell.cell_id for cell in planned_cells(job)}).training.values()
         ),
         "pixels_gb_of_all_sizes": sum(pixels.values()) / 1e9,
         "largest_memory_gb": max(memory_of(job) for job in jobs) / 1e9,

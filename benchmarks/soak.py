@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from backbench import hardware, sweep
-from backbench.provenance import now
-from backbench.records import Request
+from backbench import sweep
+from backbench.core import hardware
+from backbench.core.request import Request
+from backbench.results.run_record import now
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from kill_campaign import Campaign
-from kill_harness import SMALL, Kill, warm
+from support.kill_campaign import Campaign
+from support.kill_harness import SMALL, Kill, warm
 
 
 def main() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tables import cell, frame, lost, right
+from support.tables import cell, frame, lost, right
 
 from backbench.analysis import grouped, labels, numbers, pareto, ranked, recommendation
-from backbench.metrics import wilson_interval
+from backbench.analysis.metrics import wilson_interval
 
 
 def said(table: pd.DataFrame, *args: Any, **options: Any) -> str:

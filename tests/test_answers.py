@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tables import cell, frame, right
+from support.tables import cell, frame, right
 
 from backbench.analysis import recommendation
 from backbench.analysis.answers import hits
-from backbench.metrics import selection_score, tempered_logs
+from backbench.analysis.metrics import selection_score, tempered_logs
 
 A, B, C = "A-all-imagenet-0", "B-all-imagenet-0", "C-all-imagenet-0"
 SCRATCH = "scratch-none-none-0"

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from tables import cell, frame, lost, right
+from support.tables import cell, frame, lost, right
 
-from backbench import cli, store
 from backbench.analysis import Answers, Comparison, find
 from backbench.analysis.candidates import candidates
 from backbench.analysis.compare import compare, pair
-from backbench.errors import RequestError
+from backbench.cli.main import main
+from backbench.core.errors import RequestError
+from backbench.results import store
 
 TABLE = frame(
     cell("A", 0.9, 0.9, cell_id="aaaa1111"),
@@ -260,7 +261,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def invoke(*words: str) -> Result:
-    return CliRunner().invoke(cli.main, ["compare", *words], catch_exceptions=False)
+    return CliRunner().invoke(main.main, ["compare", *words], catch_exceptions=False)
 
 
 def test_the_command_says_who_wins(results: Path) -> None:

@@ -8,14 +8,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from tables import cell, frame, lost, right
+from support.tables import cell, frame, lost, right
 
 from backbench.analysis import depths, grouped, pareto, recommendation
 from backbench.analysis.frames import depth_order
 from backbench.report import pictures
 from backbench.report.drawing import GAP, ROLES
+from backbench.report.loader import ReportData
 from backbench.report.pictures import depths as picture_of_depths
-from backbench.report.stored import Stored
 
 
 @pytest.fixture
@@ -164,13 +164,13 @@ def test_seeds_are_averaged_per_depth_with_their_notes() -> None:
 
 def test_the_picture_needs_two_depths_of_one_network(table: pd.DataFrame) -> None:
     shallow = frame(cell("A", 0.9, 0.9), cell("B", 0.9, 0.9, freeze="all-1"), cell("scratch", 0.3, 0.3))
-    assert picture_of_depths.draw(Stored(shallow)) is None
-    assert picture_of_depths.NAME not in [picture.name for picture in pictures.draw(Stored(shallow))]
-    assert picture_of_depths.NAME in [picture.name for picture in pictures.draw(Stored(table))]
+    assert picture_of_depths.draw(ReportData(shallow)) is None
+    assert picture_of_depths.NAME not in [picture.name for picture in pictures.draw(ReportData(shallow))]
+    assert picture_of_depths.NAME in [picture.name for picture in pictures.draw(ReportData(table))]
 
 
 def test_the_picture_says_what_it_shows(table: pd.DataFrame) -> None:
-    picture = picture_of_depths.draw(Stored(table))
+    picture = picture_of_depths.draw(ReportData(table))
     assert picture is not None
     assert picture.caption.startswith(depths.sentence(depths.unfreezing(table)))
     assert picture.alt == (
@@ -186,7 +186,7 @@ def test_the_picture_says_what_it_shows(table: pd.DataFrame) -> None:
 
 def test_many_networks_are_thinned_and_said_to_be() -> None:
     rows = [cell(f"N{i:02d}", 0.9 - i / 100, 0.7, freeze=freeze) for i in range(15) for freeze in ("all", "none")]
-    picture = picture_of_depths.draw(Stored(frame(*rows)))
+    picture = picture_of_depths.draw(ReportData(frame(*rows)))
     assert picture is not None
     assert picture.caption.endswith("On paper 3 more are left out.")
     assert picture.numbers is not None
@@ -196,7 +196,7 @@ def test_many_networks_are_thinned_and_said_to_be() -> None:
 
 
 def test_what_is_at_a_hundred_percent_is_drawn_whole(table: pd.DataFrame) -> None:
-    picture = picture_of_depths.draw(Stored(table))
+    picture = picture_of_depths.draw(ReportData(table))
     assert picture is not None
     groups = re.findall(r"<g([^>]*)>\s*<use ([^>]*)>", picture.svg)
     around = [group for group, first in groups if "fill-opacity" not in first]  # which the band of the gap has

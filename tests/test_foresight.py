@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from scipy.stats import weightedtau
-from tables import cell, frame
+from support.tables import cell, frame
 
 from backbench.analysis import recommendation
 from backbench.analysis.foresight import SCORES, Foresight, final_results, foresight, sentence
 from backbench.report import page
-from backbench.report.foresight import section
-from backbench.report.stored import Stored
+from backbench.report.loader import ReportData
+from backbench.report.transferability import section
 
 
 def scored(name: str, test: float, prior: float, ridge: float, **others: Any) -> dict[str, Any]:
@@ -109,20 +109,20 @@ def test_the_sentence_says_what_a_choice_would_have_cost(table: pd.DataFrame) ->
 
 
 def test_the_page_shows_the_table_and_hides_it_where_networks_are_few(table: pd.DataFrame) -> None:
-    text = page.render(Stored(table.assign(family="f"), {}), recommendation(table), ())
+    text = page.render(ReportData(table.assign(family="f"), {}), recommendation(table), ())
     assert "Could it have been known beforehand?" in text
     assert (
         '<th scope="row">Published ImageNet accuracy</th><td><b>−0.67</b></td><td>–</td><td>20.0</td><td>10.0</td>'
         in (text)
     )
     assert '<a href="#foresight">' in text
-    few = page.render(Stored(table[table["backbone"] == "A"], {}), recommendation(table), ())
+    few = page.render(ReportData(table[table["backbone"] == "A"], {}), recommendation(table), ())
     assert "known beforehand" not in few
     assert "#foresight" not in few
 
 
 def test_names_on_the_page_are_escaped(table: pd.DataFrame) -> None:
     hostile = table.assign(backbone=table["backbone"].replace("A", "<b>A</b>"))
-    text = page.render(Stored(hostile, {}), recommendation(table), ())
+    text = page.render(ReportData(hostile, {}), recommendation(table), ())
     assert "<b>A</b>" not in text
     assert "&lt;b&gt;A&lt;/b&gt;" in text

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tables import cell, frame
+from support.tables import cell, frame
 
 from backbench.analysis import grouped, labels
+from backbench.analysis.metrics import wilson_interval
 from backbench.analysis.mistakes import Answer, confusions, surest_mistakes
 from backbench.analysis.uncopied import COLUMNS, without_copies
-from backbench.metrics import wilson_interval
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 PROBABILITIES = np.array(

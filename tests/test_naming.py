@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from tables import cell, frame, lost
+from support.tables import cell, frame, lost
 
 from backbench.analysis.naming import find_cell, full_name
-from backbench.errors import RequestError
+from backbench.core.errors import RequestError
 
 MOBILE = "MobileNet:alpha=0.25"
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tables import cell, frame, lost
+from support.tables import cell, frame, lost
 
 import backbench
-from backbench import report, store
 from backbench.analysis import recommendation
 from backbench.analysis.planned import UNMEASURED, with_unmeasured
-from backbench.errors import RequestError
+from backbench.core.errors import RequestError
+from backbench.report import build
+from backbench.results import store
 
 
 def place(backbone: str, freeze: str = "all", seed: int = 0, weights: str = "imagenet") -> dict[str, Any]:
@@ -66,7 +67,7 @@ def test_the_recommendation_names_them(cut_off: list[dict[str, Any]]) -> None:
 
 
 def test_page_and_terminal_say_so(folder: Path) -> None:
-    html = report.build(folder).read_text(encoding="utf-8")
+    html = build.write_report(folder).read_text(encoding="utf-8")
     # A twice is whole; scratch lacks a seed, B failed at one depth and was not come to at the other
     assert "2 of 5 candidates finished" in html
     assert (
@@ -75,7 +76,7 @@ def test_page_and_terminal_say_so(folder: Path) -> None:
     ) in re.sub("<[^>]*>", "", html)
     assert "1 of 2 seeds" in html
     assert '<span class="badge unmeasured">unmeasured</span> scratch#1 and 1 more' in html
-    shown = report.show(folder, width=200)
+    shown = build.leaderboard_text(folder, width=200)
     assert "failed: B@all. boom\n" in shown
     assert "unmeasured: scratch#1 and 1 more. the sweep did not come to it; the same command goes on" in shown
 
@@ -87,7 +88,7 @@ def test_a_name_that_was_not_come_to_is_not_called_unknown(folder: Path) -> None
 
 def test_a_finished_sweep_says_nothing(folder: Path) -> None:
     store.write_run(folder, {"planned": PLANNED[:5]})
-    html = report.build(folder).read_text(encoding="utf-8")
+    html = build.write_report(folder).read_text(encoding="utf-8")
     assert "not come to" not in html
     assert "3 of 4 candidates finished" in html
     assert "of 2 seeds" not in html.replace("mean of 2 seeds", "")

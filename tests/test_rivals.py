@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tables import cell, frame, lost, right
+from support.tables import cell, frame, lost, right
 
 from backbench.analysis import Advantage, Answers, Recommendation, Rival, recommendation
 from backbench.analysis.comparisons import comparisons

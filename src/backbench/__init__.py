@@ -8,15 +8,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from backbench.results import Results, load, run_sweep
+from backbench.core.version import __version__
 
-__version__ = "0.1.0"  # here and nowhere else: a checkout on PYTHONPATH has no metadata
+if TYPE_CHECKING:
+    from backbench.api import Results, load, run_sweep
+
 __all__ = ["Results", "__version__", "load", "run_sweep"]
 
 
 def __getattr__(name: str) -> Any:
     """Import pandas and the rest only when they are wanted: the command line must answer at once."""
     if name in ("Results", "load", "run_sweep"):
-        return getattr(import_module("backbench.results"), name)
+        return getattr(import_module("backbench.api"), name)
     raise AttributeError(f"module 'backbench' has no attribute '{name}'")

@@ -1,6 +1,6 @@
 """`python -m backbench` is the command line."""
 
-from backbench.cli import main
+from backbench.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -12,12 +12,12 @@ from backbench.analysis.candidates import Candidate, candidates
 from backbench.analysis.cautions import cautions
 from backbench.analysis.choice import choice_on_val
 from backbench.analysis.frames import cell_labels, tidy
+from backbench.analysis.metrics import wilson_interval
 from backbench.analysis.paired import Advantage, advantages, tested
 from backbench.analysis.planned import UNMEASURED
 from backbench.analysis.rivals import Rival, possibly_best, rivals
 from backbench.analysis.sentences import sentences
 from backbench.analysis.wording import IN_THE_SET, OVERLAPPING
-from backbench.metrics import wilson_interval
 
 
 @dataclass(frozen=True)

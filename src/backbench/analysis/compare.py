@@ -13,7 +13,7 @@ from backbench.analysis.candidates import Candidate
 from backbench.analysis.naming import find
 from backbench.analysis.paired import Advantage, PairTest, tested
 from backbench.analysis.significance import ALPHA
-from backbench.errors import RequestError
+from backbench.core.errors import RequestError
 
 
 @dataclass(frozen=True, repr=False)

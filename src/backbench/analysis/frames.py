@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from backbench.columns import COLUMNS
+from backbench.core.columns import COLUMNS
 
 NUMERIC = tuple(column.name for column in COLUMNS if column.dtype in ("Int64", "Float64"))
 TEXT = tuple(column.name for column in COLUMNS if column.dtype == "string")

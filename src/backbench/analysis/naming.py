@@ -14,7 +14,7 @@ from backbench.analysis import numbers
 from backbench.analysis.candidates import Candidate, candidates
 from backbench.analysis.frames import ranked, tidy
 from backbench.analysis.wording import listed
-from backbench.errors import RequestError
+from backbench.core.errors import RequestError
 
 # Parts of a cell id that are shorter could be a word.
 SHORTEST_ID = 4

@@ -11,14 +11,7 @@ from numpy.typing import NDArray
 
 from backbench.analysis.answers import ByCell, on_test
 from backbench.analysis.candidates import Candidate
-from backbench.analysis.resampling import (
-    ENOUGH_SEEDS,
-    SEED,
-    Floats,
-    intervals,
-    over_seeds,
-    resampled_means,
-)
+from backbench.analysis.resampling import ENOUGH_SEEDS, SEED, Floats, intervals, over_seeds, resampled_means
 from backbench.analysis.significance import mcnemar, welch
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backbench.metrics import wilson_interval
+from backbench.analysis.metrics import wilson_interval
 
 COLUMNS = ("label", "test_acc", "test_acc_lo", "test_acc_hi", "kept_acc", "kept_lo", "kept_hi", "copied_acc")
 

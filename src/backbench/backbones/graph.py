@@ -11,9 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from backbench.backbones.weights import load_weights
-from backbench.errors import RequestError
-from backbench.records import Backbone, Weights
+from backbench.backbones.weights.resolve import load_weights
+from backbench.core.backbone import Backbone, Weights
+from backbench.core.errors import RequestError
 
 QUICK_MOMENTUM = 0.9
 

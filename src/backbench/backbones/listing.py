@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from backbench.backbones.stage_table import stages_of
-from backbench.backbones.table import BACKBONES
-from backbench.backbones.weights import locate
-from backbench.records import Stage
+from backbench.backbones.registry import BACKBONES
+from backbench.backbones.weights.resolve import locate
+from backbench.core.backbone import Stage
 
 
 def as_json(cache: Path) -> list[dict[str, Any]]:
@@ -25,7 +24,7 @@ def as_json(cache: Path) -> list[dict[str, Any]]:
             "imagenet_top1": backbone.imagenet_top1,
             "imagenet_top1_source": backbone.top1_source,
             "weights": locate(backbone, cache),
-            "stages": _stages(stages_of(backbone.name)),
+            "stages": _stages(backbone.stages),
         }
         for backbone in BACKBONES
     ]
@@ -37,7 +36,7 @@ def as_lines(cache: Path) -> Iterator[str]:
     for backbone in BACKBONES:
         top1 = "-" if backbone.imagenet_top1 is None else f"{backbone.imagenet_top1:.1%}"
         size, params = f"{backbone.native_size} px", f"{backbone.params / 1e6:.1f} M"
-        place, stages = locate(backbone, cache), len(stages_of(backbone.name))
+        place, stages = locate(backbone, cache), len(backbone.stages)
         yield f"{backbone.name:24} {backbone.family:14} {params:>8} {size:>6} {top1:>9} {stages:>6}  {place}"
 
 

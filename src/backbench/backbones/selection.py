@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 
-from backbench.backbones.table import APPLICATIONS, BACKBONES, FAMILIES
-from backbench.errors import RequestError
-from backbench.records import Backbone
+from backbench.backbones.registry import APPLICATIONS, BACKBONES, BY_NAME, FAMILIES
+from backbench.core.backbone import Backbone
+from backbench.core.errors import RequestError
 
 # The hand-made network is no function of keras.applications: it has no row, and jobs carry None in its place.
 SCRATCH = "scratch"
@@ -17,8 +17,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "article": ("VGG16", "InceptionV3", "Xception", "ResNet50"),
 }
 
-_BY_NAME = {backbone.name: backbone for backbone in BACKBONES}
-_CANONICAL = {name.lower(): name for name in (*_BY_NAME, *SETS, *FAMILIES, SCRATCH)}
+_CANONICAL = {name.lower(): name for name in (*BY_NAME, *SETS, *FAMILIES, SCRATCH)}
 _CANONICAL |= {backbone.name.lower(): backbone.name for backbone in APPLICATIONS}  # a function goes before its family
 _LIST_COMMAND = "`backbench backbones` lists all"
 
@@ -46,7 +45,7 @@ def parse_backbones(text: str) -> tuple[Backbone | None, ...]:
                 chosen.pop(name, None)
     if not chosen:
         raise RequestError(f"'{text}' leaves no backbone: everything that it names is taken out again")
-    return tuple(_BY_NAME.get(name) for name in chosen)
+    return tuple(BY_NAME.get(name) for name in chosen)
 
 
 def _expand(item: str, *, removing: bool = False) -> tuple[str, ...]:

@@ -20,10 +20,9 @@ from typing import Any
 import keras
 
 from backbench.backbones.flops import flops_of
-from backbench.backbones.stage_table import PATH
-from backbench.backbones.table import BACKBONES
-from backbench.cache import write_text
-from backbench.records import Stage
+from backbench.backbones.registry import BACKBONES, STAGES_FILE
+from backbench.core.backbone import Stage
+from backbench.core.files import write_text
 
 # A stage that holds less than both of these is no choice of its own: it belongs to the next one.
 LEAST_PARAMS, LEAST_FLOPS = 0.01, 0.05
@@ -181,7 +180,7 @@ def _main() -> None:
         f' "{name}": [\n  {rows}\n ]'
         for name, rows in ((n, ",\n  ".join(map(json.dumps, r))) for n, r in table.items())
     )
-    write_text(PATH, "{\n" + lines + "\n}\n")
+    write_text(STAGES_FILE, "{\n" + lines + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from backbench.events import Event
+from backbench.core.events import Event
+from backbench.core.job import Job
+from backbench.core.request import Request
+from backbench.evaluation.workload import flops
 from backbench.executors import local
-from backbench.executors.attempts import Broken
-from backbench.records import Job, Request
-from backbench.workload import flops
+from backbench.executors.retry import JobFailure
 
 __all__ = ["Run", "check", "chosen", "local"]
 
@@ -29,7 +30,7 @@ class Run(Protocol):
         logs: Path,
         timeout: float | None = None,
         deadline: float | None = None,
-    ) -> Generator[tuple[int, Event | Broken]]:
+    ) -> Generator[tuple[int, Event | JobFailure]]:
         """Jobs are started in order; the next is asked for when there is room for it, again where it is None.
 
         Logs go to a folder. A cell may take `timeout` seconds; at `deadline` (`time.monotonic`) all is stopped.
@@ -40,7 +41,7 @@ class Run(Protocol):
 def check(request: Request) -> None:
     """Raise RequestError where the executor that was asked for is not installed."""
     if request.executor == "ray":
-        from backbench.executors import ray_cluster
+        from backbench.executors.ray import cluster as ray_cluster
 
         ray_cluster.installed()
 
@@ -48,7 +49,7 @@ def check(request: Request) -> None:
 def chosen(request: Request, jobs: Iterable[Job]) -> Run:
     """The executor that was asked for, which may have to know how much work all jobs are."""
     if request.executor == "ray":
-        from backbench.executors import ray_cluster
+        from backbench.executors.ray import cluster as ray_cluster
 
         total = sum(flops(job) for job in jobs)
         return partial(ray_cluster.run, workers=request.workers, address=request.ray_address, total=total)

@@ -19,11 +19,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
 
-from backbench.errors import BackbenchError
-from backbench.events import Event
-from backbench.executors.attempts import FITS, OUT_OF_TIME, Attempt, Broken, after, overrun
-from backbench.executors.shares import Share, of_this_machine, take
-from backbench.records import Job
+from backbench.core.errors import BackbenchError
+from backbench.core.events import Event
+from backbench.core.job import Job
+from backbench.executors.gpu_assignment import GpuAssignment, of_this_machine, take
+from backbench.executors.retry import FITS, OUT_OF_TIME, Attempt, JobFailure, after, overrun
 
 # Lines of a job's log that a failed cell repeats.
 LAST_LINES = 5
@@ -47,7 +47,7 @@ class _Running:
     attempt: Attempt
     process: Any
     log: Path
-    share: Share
+    share: GpuAssignment
 
 
 def run(
@@ -57,7 +57,7 @@ def run(
     workers: int | None = None,
     timeout: float | None = None,
     deadline: float | None = None,
-) -> Generator[tuple[int, Event | Broken]]:
+) -> Generator[tuple[int, Event | JobFailure]]:
     """Run numbered jobs in order, at most `workers` at a time; the next is asked for when there is room for it.
 
     By default there is one worker, and on a machine with several GPUs one for each of them (`shares`).
@@ -92,7 +92,7 @@ def run(
                 return
             patience = min([last - time.monotonic(), *(_left(one, timeout) for one in running.values())])
             patience = max(0.0, min(patience, PATIENCE) if unready else patience)
-            ends: dict[Connection, Broken] = {}
+            ends: dict[Connection, JobFailure] = {}
             for place in cast("list[Connection]", wait(list(running), None if patience == math.inf else patience)):
                 while place not in ends and place.poll():  # to the end: what is late may have been done in time
                     told, end = _listen(place, running[place])
@@ -121,7 +121,7 @@ def run(
         _stop([one.process for one in running.values()])
 
 
-def _start(position: int, attempt: Attempt, logs: Path, share: Share) -> tuple[Connection, Any, Path]:
+def _start(position: int, attempt: Attempt, logs: Path, share: GpuAssignment) -> tuple[Connection, Any, Path]:
     context = multiprocessing.get_context("spawn")
     again = f".{attempt.number}" if attempt.number > 1 else ""
     log = logs / f"{position:03d}-{_plain(attempt.job.label)}{again}.log"
@@ -140,7 +140,7 @@ def _left(one: _Running, timeout: float | None) -> float:
     return one.attempt.since + timeout - time.monotonic()
 
 
-def _listen(place: Connection, one: _Running) -> tuple[list[Event], Broken | None]:
+def _listen(place: Connection, one: _Running) -> tuple[list[Event], JobFailure | None]:
     """What a process has to tell; and how it ended, if it did."""
     try:
         event = place.recv()
@@ -150,7 +150,7 @@ def _listen(place: Connection, one: _Running) -> tuple[list[Event], Broken | Non
             one.process.kill()
             one.process.join()
         return [], _obituary(one.process.exitcode, one.attempt, one.log)
-    if isinstance(event, Broken):
+    if isinstance(event, JobFailure):
         one.process.join(GRACE)
         return [], event
     told = list(one.attempt.hear(event))
@@ -183,7 +183,7 @@ def _without_main() -> Iterator[None]:
         main.__dict__.update(kept)
 
 
-def _in_child(job: Job, sending: Connection, log: str, share: Share) -> None:
+def _in_child(job: Job, sending: Connection, log: str, share: GpuAssignment) -> None:
     """The job's process: its output goes to the log, its events to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -200,11 +200,11 @@ def _in_child(job: Job, sending: Connection, log: str, share: Share) -> None:
         # A GPU is shared with the process that measures memory, and with other workers.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        from backbench import job as jobs
+        from backbench.evaluation import job as jobs
 
         jobs.run(job, sending.send)
     except BackbenchError as error:
-        sending.send(Broken("skipped", str(error)))
+        sending.send(JobFailure("skipped", str(error)))
     except Exception as error:
         said = f"{type(error).__name__}: {_first_line(error)}"
         reason = f"{said} (logs/{Path(log).name} has the whole of it)"
@@ -212,7 +212,7 @@ def _in_child(job: Job, sending: Connection, log: str, share: Share) -> None:
             reason = f"the disk is full ({said}): free some, or set BACKBENCH_CACHE to a folder with more room"
         memory = any(sign in f"{said} {error}" for sign in OUT_OF_MEMORY)
         memory = memory or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        sending.send(Broken("failed", reason, memory=memory))
+        sending.send(JobFailure("failed", reason, memory=memory))
         with suppress(OSError):  # the log is on the disk that may be full
             traceback.print_exc()
     finally:
@@ -235,7 +235,7 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else "no message"
 
 
-def _obituary(exitcode: int, attempt: Attempt, log: Path) -> Broken:
+def _obituary(exitcode: int, attempt: Attempt, log: Path) -> JobFailure:
     """Why a process died and in which phase, with the last lines of its log."""
     how = f"killed by {_signal(-exitcode)}" if exitcode < 0 else f"ended with code {exitcode}"
     how = f"stopped by {_signal(signal.SIGTERM)}" if exitcode == 128 + signal.SIGTERM else how
@@ -246,7 +246,7 @@ def _obituary(exitcode: int, attempt: Attempt, log: Path) -> Broken:
     words = f"; its last words: {' | '.join(lines[-LAST_LINES:])}" if lines else ""
     said = any(sign in words for sign in OUT_OF_MEMORY)
     presumed = exitcode == -signal.SIGKILL and not said
-    return Broken("failed", f"the job was {how}{words}", memory=said or presumed, presumed=presumed)
+    return JobFailure("failed", f"the job was {how}{words}", memory=said or presumed, presumed=presumed)
 
 
 def _signal(number: int) -> str:

@@ -16,11 +16,11 @@ from markupsafe import Markup
 from backbench.analysis import Candidate, Recommendation, numbers
 from backbench.analysis.frames import GROUP, tidy
 from backbench.analysis.wording import frozen
-from backbench.report import background, board, foresight, live, notices, unfinished
+from backbench.report import appendix, incomplete, leaderboard, live, transferability, warnings
 from backbench.report.drawing import Picture
-from backbench.report.footnotes import footnotes
-from backbench.report.gallery import Gallery
-from backbench.report.stored import Stored
+from backbench.report.error_gallery import Gallery
+from backbench.report.leaderboard import footnotes
+from backbench.report.loader import ReportData
 
 STYLES = ("page.css", "board.css", "pictures.css", "gallery.css", "print.css")
 SCRIPTS = ("board.js", "highlight.js", "pictures.js", "page.js")
@@ -44,7 +44,7 @@ TERMS = (
 
 
 def render(
-    stored: Stored,
+    stored: ReportData,
     facts: Recommendation,
     pictures: Sequence[Picture],
     gallery: Gallery | None = None,
@@ -59,14 +59,14 @@ def render(
     gallery = gallery or Gallery()
     table, run = stored.table, stored.run
     notes, marks = footnotes(stored.rows)
-    rows = board.rows(stored, facts, marks)
+    rows = leaderboard.rows(stored, facts, marks)
     title = str(
-        notices.section(run, "dataset").get("name") or (table["dataset"].iloc[0] if len(table) else "no dataset")
+        warnings.section(run, "dataset").get("name") or (table["dataset"].iloc[0] if len(table) else "no dataset")
     )
     touched = {picture.name: picture.live for picture in pictures if picture.live}
     scripts = ["\n".join(map(_asset, SCRIPTS)), *([live.script()] if touched else [])]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("backbench.report"),
+        loader=jinja2.PackageLoader("backbench.report.build"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -79,24 +79,24 @@ def render(
         policy=_policy(scripts),
         facts=_facts(table, run),
         answer=_answer(facts),
-        notices=notices.notices(run, facts, gallery.copies.notice),
+        notices=warnings.notices(run, facts, gallery.copies.notice),
         terms=TERMS,
-        badges=board.badges(facts),
+        badges=leaderboard.badges(facts),
         exports=exports,
-        scale=board.scale(stored),
-        headings=(*board.LEADING, *board.MEASURED),
-        filters=board.filters(rows),
+        scale=leaderboard.scale(stored),
+        headings=(*leaderboard.LEADING, *leaderboard.MEASURED),
+        filters=leaderboard.filters(rows),
         rows=rows,
         footnotes=notes,
-        foresight=foresight.section(table),
+        foresight=transferability.section(table),
         gallery=gallery,
         pictures=pictures,
         backbones=sorted({row["backbone"] for row in rows}, key=str.casefold) if touched else [],
         data=Markup(_data(touched)),  # noqa: S704  escaped as JSON
-        unfinished=unfinished.groups(table),
-        health=background.health(run),
+        unfinished=incomplete.groups(table),
+        health=appendix.health(run),
         command=run.get("command") or "",
-        folds=background.folds(run, table),
+        folds=appendix.folds(run, table),
         style=Markup("".join(map(_asset, STYLES))),  # noqa: S704  our own files
         scripts=[Markup(script) for script in scripts],  # noqa: S704  our own files, and Vega
     )
@@ -125,18 +125,18 @@ def _whole(text: str, most: int = UNBROKEN) -> Markup:
 
 
 def _asset(name: str) -> str:
-    return files("backbench.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("backbench.report.build").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _facts(table: pd.DataFrame, run: Mapping[str, Any]) -> list[str]:
-    dataset = notices.section(run, "dataset")
-    counts = notices.counts(run)
+    dataset = warnings.section(run, "dataset")
+    counts = warnings.counts(run)
     facts = []
-    classes = notices.number(dataset.get("classes"))
+    classes = warnings.number(dataset.get("classes"))
     if classes:
         facts.append(f"{numbers.count(classes)} classes")
     sizes = [
-        f"{numbers.count(notices.number(counts[split]))} {split}"
+        f"{numbers.count(warnings.number(counts[split]))} {split}"
         for split in ("train", "val", "test")
         if split in counts
     ]

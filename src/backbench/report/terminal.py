@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from backbench.analysis import Recommendation, grouped, labels, numbers
-from backbench.report import unfinished
-from backbench.report.footnotes import footnotes
+from backbench.report import incomplete
+from backbench.report.leaderboard import footnotes
 
 # Shortest first to go when the terminal is narrow: heading, how it is shown, and its importance (1 stays longest).
 COLUMNS = (
@@ -65,7 +65,7 @@ def show(
         if facts and tied:
             below.insert(1, f"{TIED} {facts.tied_means}")
         parts.append("\n".join(_wrapped(line, width) for line in below if line))
-    parts += [_unfinished(group, width) for group in unfinished.groups(table)]
+    parts += [_unfinished(group, width) for group in incomplete.groups(table)]
     return numbers.for_terminal("\n\n".join(parts)) + "\n"
 
 

@@ -16,7 +16,7 @@ from backbench.analysis import numbers
 from backbench.report import live
 from backbench.report.drawing import HEAT, INK, STYLE, Numbers, Picture, picture
 from backbench.report.live import Live
-from backbench.report.stored import Stored, contenders, first_seeds
+from backbench.report.loader import ReportData, contenders, first_seeds
 
 NAME = "accuracy-by-class"
 
@@ -31,7 +31,7 @@ AROUND = {"left": 4, "top": 4, "right": 4, "bottom": 4}
 WRITTEN = 12
 
 
-def draw(stored: Stored) -> Picture | None:
+def draw(stored: ReportData) -> Picture | None:
     """The best candidate of each network, of several seeds the lowest; None where no predictions are stored."""
     wrong = errors(stored)
     if wrong.empty:
@@ -60,7 +60,7 @@ def draw(stored: Stored) -> Picture | None:
         )
 
 
-def errors(stored: Stored) -> pd.DataFrame:
+def errors(stored: ReportData) -> pd.DataFrame:
     """Share of the test images that are wrong: classes in rows, the hardest first, networks in columns, by rank.
 
     Classes without test images are left out. How hard a class is, the controls with random weights do not say.
@@ -80,7 +80,7 @@ def learned(rows: pd.DataFrame, wrong: pd.DataFrame) -> pd.DataFrame:
     return wrong[list(contenders(rows[rows["label"].isin(wrong.columns)])["label"])]
 
 
-def _names(stored: Stored, classes: int) -> list[str]:
+def _names(stored: ReportData, classes: int) -> list[str]:
     dataset = stored.run.get("dataset")
     names = dataset.get("classes") if isinstance(dataset, dict) else None
     fits = isinstance(names, list) and len(names) == classes and len(set(map(str, names))) == classes

@@ -31,8 +31,8 @@ from backbench.report.drawing import (
     ticks,
 )
 from backbench.report.live import Live
+from backbench.report.loader import ReportData
 from backbench.report.pictures.placement import along, place
-from backbench.report.stored import Stored
 
 NAME = "accuracy-against-latency"
 
@@ -62,7 +62,7 @@ COSTS = (
 )
 
 
-def draw(stored: Stored) -> Picture | None:
+def draw(stored: ReportData) -> Picture | None:
     """Every candidate with a test accuracy and a latency; None without any."""
     shown = _shown(stored.rows, COSTS[0])
     if shown.empty:

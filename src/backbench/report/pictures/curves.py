@@ -15,7 +15,7 @@ from backbench.analysis import numbers
 from backbench.report import live
 from backbench.report.drawing import HOLE, OTHER, STYLE, TEST, Numbers, Picture, legend, picture
 from backbench.report.live import Live
-from backbench.report.stored import Stored, first_seed, first_seeds
+from backbench.report.loader import ReportData, first_seed, first_seeds
 
 NAME = "learning-curves"
 
@@ -29,7 +29,7 @@ MEASURES = (
 )
 
 
-def draw(stored: Stored) -> Picture | None:
+def draw(stored: ReportData) -> Picture | None:
     """The trained candidates, best first, of several seeds the lowest; None where no training was recorded."""
     points = curves(stored)
     if points.empty:
@@ -57,7 +57,7 @@ def draw(stored: Stored) -> Picture | None:
         )
 
 
-def curves(stored: Stored) -> pd.DataFrame:
+def curves(stored: ReportData) -> pd.DataFrame:
     """One row per candidate, learning rate and epoch, candidates by rank.
 
     Columns: `label`, `backbone`, `rate`, `epoch`, `score`, `val_acc` in percent, `loss`, `chosen` (the rate that was

@@ -33,7 +33,7 @@ from backbench.report.drawing import (
     ticks,
 )
 from backbench.report.live import Live
-from backbench.report.stored import Stored
+from backbench.report.loader import ReportData
 
 NAME = "accuracy-against-freeze-depth"
 
@@ -45,7 +45,7 @@ FAINT = 0.6
 DASHED: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (3, 2))}
 
 
-def draw(stored: Stored) -> Picture | None:
+def draw(stored: ReportData) -> Picture | None:
     """Train and test accuracy over the freeze depths; None unless some network has two."""
     found = depths.series(stored.table)
     if not found:

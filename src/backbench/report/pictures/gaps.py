@@ -29,7 +29,7 @@ from backbench.report.drawing import (
     ticks,
 )
 from backbench.report.live import Live
-from backbench.report.stored import Stored, contenders
+from backbench.report.loader import ReportData, contenders
 
 NAME = "train-against-test"
 
@@ -41,7 +41,7 @@ TOLD = 12
 MARGIN = 52
 
 
-def draw(stored: Stored) -> Picture | None:
+def draw(stored: ReportData) -> Picture | None:
     """Every candidate with both accuracies, best first; None without any."""
     rows = stored.rows
     shown = rows[rows["test_acc"].notna() & rows["train_acc"].notna()]

@@ -15,7 +15,7 @@ from backbench.analysis import numbers
 from backbench.report import live
 from backbench.report.drawing import MUTED, OTHER, STYLE, TEST, Numbers, Picture, legend, picture
 from backbench.report.live import Live
-from backbench.report.stored import Stored, contenders, first_seed, first_seeds
+from backbench.report.loader import ReportData, contenders, first_seed, first_seeds
 
 NAME = "reliability"
 
@@ -25,7 +25,7 @@ MOST = 40
 FEWEST = 5
 
 
-def draw(stored: Stored) -> Picture | None:
+def draw(stored: ReportData) -> Picture | None:
     """The best candidate of each network, of several seeds the lowest; None where no predictions are stored."""
     rows = stored.networks(stored.bins, MOST)
     if rows.empty:
@@ -47,7 +47,7 @@ def draw(stored: Stored) -> Picture | None:
         )
 
 
-def bins(rows: pd.DataFrame, stored: Stored) -> pd.DataFrame:
+def bins(rows: pd.DataFrame, stored: ReportData) -> pd.DataFrame:
     """One row per candidate and bin: `label`, `backbone`, `confidence` and `right` in percent, `items`."""
     found = []
     for row in rows.to_dict(orient="records"):
@@ -65,7 +65,7 @@ def bins(rows: pd.DataFrame, stored: Stored) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["label", "backbone", "confidence", "right", "items"])
 
 
-def summaries(rows: pd.DataFrame, stored: Stored) -> pd.DataFrame:
+def summaries(rows: pd.DataFrame, stored: ReportData) -> pd.DataFrame:
     """One row per candidate: `label`, mean `confidence` and share `right` of all test items, `ece`; in 0..1."""
 
     def summary(found: NDArray[np.float64]) -> dict[str, float]:

@@ -1,0 +1,170 @@
+"""A finished sweep as a search would have met it: what each step would have cost, and shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from backbench.analysis import metrics
+from backbench.analysis.frames import GROUP
+from backbench.budget.protocol import Arm, Measurement, PerItemScores
+from backbench.core.cells import Cell
+from backbench.core.errors import RequestError
+from backbench.results import store
+
+# In place of a score of zero, whose logarithm would be infinite.
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Score by epoch of the first learning rate of a trained cell, and the seconds of one epoch."""
+
+    scores: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SweepHistory:
+    """Arms of a sweep that measured everything, and what is known of their cells by id.
+
+    `final` has log-probabilities [n] on the val images, in one order; `seconds` those of a cell's own training,
+    `shared` those of what all cells of a network have in common; `test` the test accuracy of an arm, over its seeds.
+    """
+
+    arms: tuple[Arm, ...]
+    final: Mapping[str, PerItemScores]
+    curves: Mapping[str, Curve]
+    seconds: Mapping[str, float]
+    shared: Mapping[str, float]
+    test: Mapping[Arm, float]
+
+    @property
+    def total(self) -> float:
+        """Seconds of all of it."""
+        return sum(self.seconds.values()) + sum(self.shared.values())
+
+    def cost(self, step: Measurement) -> float:
+        """Seconds of a step, without what its network shares."""
+        if not step.trial:
+            return self.seconds[step.cell]
+        if step.trial.epochs:
+            curve = self.curves[step.cell]
+            return curve.seconds * min(step.trial.epochs, len(curve.scores))
+        return 0.0
+
+    def seen(self, step: Measurement) -> PerItemScores:
+        """What a step would have come to."""
+        final = self.final[step.cell]
+        if not (step.trial and step.trial.epochs):
+            return final  # of a screening, whose images were not recorded, the probe that it stands for
+        return as_tried(final, self.curves[step.cell].scores, epochs=step.trial.epochs)
+
+
+def as_tried(final: PerItemScores, scores: Sequence[float], *, epochs: int) -> PerItemScores:
+    """What a trial of so many epochs would have shown of a trained cell, whose `scores` are those of its epochs.
+
+    The mean is known from them; single images are taken to differ from it as they do when the training is over.
+    """
+    return final - float(final.mean()) + math.log(max(*scores[:epochs], TINY))
+
+
+def first_curve(cell: Cell) -> tuple[float, ...]:
+    """Scores by epoch at the first learning rate of a trained cell."""
+    return tuple(float(point["score"]) for point in cell.trace["training"]["trials"][0]["curve"]) or (0.0,)
+
+
+def past(directory: Path) -> SweepHistory:
+    """What the finished cells of a results folder tell. Raises RequestError where there are not enough of them."""
+    stored = store.read_cells(directory)
+    if left := sum(cell.status == "pruned" for cell in stored):
+        raise RequestError(
+            f"{directory} was measured under a budget, {left} cells are pruned, and a replay needs all of them: run the"
+            " sweep once more without --budget"
+        )
+    cells = [cell for cell in stored if cell.status == "ok"]
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: int(cell.row["seed"])):
+        groups.setdefault(tuple(cell.row[name] for name in GROUP), []).append(cell)
+    if len(groups) < 2:
+        raise RequestError(
+            f"{directory} has {len(groups)} finished candidates, and a search needs some to choose from:"
+            " replay a sweep of several backbones or freeze depths"
+        )
+    several = len({cell.row["image_size"] for cell in cells}) > 1
+    arms, test = [], {}
+    for members in groups.values():
+        arm = _arm(members, several=several)
+        arms.append(arm)
+        test[arm] = fmean(float(member.row["test_acc"]) for member in members)
+    seeds = {len(arm.cells) for arm in arms if arm.epochs}
+    if len(seeds) > 1:
+        raise RequestError(
+            f"{directory} has candidates with {min(seeds)} and with {max(seeds)} seeds, and a replay needs as many of"
+            " each: run the sweep once more"
+        )
+    shared: dict[str, float] = {}
+    for arm in arms:
+        for cell in groups_of(arm, cells):
+            rest = float(cell.row["wall_seconds"]) - float(cell.row["fit_seconds"])
+            shared[arm.network] = shared.get(arm.network, 0.0) + max(0.0, rest)
+    return SweepHistory(
+        tuple(arms),
+        _final(directory, cells),
+        {cell.cell_id: _curve(cell) for cell in cells if "training" in cell.trace},
+        {cell.cell_id: float(cell.row["fit_seconds"]) for cell in cells},
+        shared,
+        test,
+    )
+
+
+def groups_of(arm: Arm, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of an arm."""
+    return [cell for cell in cells if cell.cell_id in arm.cells]
+
+
+def _arm(members: Sequence[Cell], *, several: bool) -> Arm:
+    row, recipe = members[0].row, members[0].identity["recipe"]
+    network = str(row["backbone"])
+    if row["weights"] == "none" and network != "scratch":
+        network += " (random weights)"
+    if several:
+        network += f" {row['image_size']} px"
+    return Arm(
+        network,
+        str(row["family"]),
+        str(row["freeze"]),
+        tuple(member.cell_id for member in members),
+        int(recipe["epochs"]) if "training" in members[0].trace else 0,
+        float(row.get("imagenet_top1") or 0.0),
+    )
+
+
+def _curve(cell: Cell) -> Curve:
+    trials = cell.trace["training"]["trials"]
+    epochs = sum(len(trial["curve"]) for trial in trials)
+    return Curve(first_curve(cell), float(cell.row["fit_seconds"]) / max(1, epochs))
+
+
+def _final(directory: Path, cells: Sequence[Cell]) -> dict[str, PerItemScores]:
+    found, order = {}, None
+    for cell in cells:
+        try:
+            stored = store.read_predictions(directory, cell.cell_id)
+        except FileNotFoundError:
+            raise RequestError(
+                f"{directory} has no predictions of {cell.cell_id}: replay the folder in which the sweep ran"
+            ) from None
+        place = {item: position for position, item in enumerate(stored["val_ids"].tolist())}
+        order = order or sorted(place)
+        if set(order) != set(place):
+            raise RequestError(f"{directory} has cells with other val images: a replay needs them to be the same")
+        rows = np.array([place[item] for item in order])
+        found[cell.cell_id] = metrics.tempered_logs(stored["val_probs"][rows], stored["val_labels"][rows])
+    return found

@@ -1,0 +1,10 @@
+"""Search under a budget: rounds of measurements, each chosen by what the earlier ones came to.
+
+A search asks and is told; it runs nothing. `sweep` measures for it, `replay` looks up what an exhaustive run measured.
+"""
+
+from backbench.budget import one_epoch_baseline, successive_halving
+
+# The default is the winner of the replays (docs/architecture.md).
+DEFAULT = "halving"
+STRATEGIES = {"halving": successive_halving.rounds, "one-epoch": one_epoch_baseline.rounds}

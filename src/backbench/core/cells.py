@@ -1,0 +1,181 @@
+"""Cells before they are measured: which there are, and what identifies each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from backbench.core.backbone import Backbone
+from backbench.core.errors import RequestError
+from backbench.core.files import digest_of
+from backbench.core.job import Job
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell to be measured: its place in the table and the digest of its identity.
+
+    `frozen` of `stages` stages are frozen; `impossible` says why it cannot be measured, and is empty where it can.
+    With a `rate` it is only that one of the learning rates that race in the cell, and its id that of `part_of`.
+    """
+
+    freeze: str
+    frozen: int
+    stages: int
+    seed: int
+    cell_id: str
+    identity: Mapping[str, Any]
+    impossible: str = ""
+    rate: int | None = None
+
+
+def parse_freeze(text: str) -> tuple[str, ...]:
+    """Freeze depths as asked, in order, without repeats. Raises RequestError for one that is not understood."""
+    depths = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [depth for depth in depths if not re.fullmatch(r"all(-[1-9]\d*)?|none|every", depth)]
+    if unknown or not depths:
+        raise RequestError(
+            f"unknown freeze depth '{', '.join(unknown)}': use --freeze all (everything frozen), all-1 (all but the"
+            " last stage), all-2, ..., none or every"
+        )
+    return depths
+
+
+def planned_cells(job: Job) -> tuple[PlannedCell, ...]:
+    """Every cell of a job, depths in the order asked for. What is deterministic is planned once, whatever the seeds."""
+    if job.backbone is None:
+        return tuple(_plan(job, "none", 0, 1, seed) for seed in range(job.seeds))
+    stages = len(job.backbone.stages)
+    return tuple(
+        _plan(job, freeze, frozen, stages, seed)
+        for freeze, frozen in _depths(job.freeze, stages)
+        for seed in range(1 if frozen == stages and job.pretrained else job.seeds)
+    )
+
+
+def cells_to_measure(job: Job, among: Collection[str] | None = None) -> list[PlannedCell]:
+    """What a job is to measure and can, or `among` other ids, in the order of its plan: cells, and parts of cells."""
+    among = job.wanted if among is None else among
+    possible = [cell for cell in planned_cells(job) if not cell.impossible]
+    if among is None:
+        return possible
+    asked: dict[str, list[tuple[str, int | None]]] = {}
+    for each in among:
+        cell_id, rate = whole_of(each)
+        asked.setdefault(cell_id, []).append((each, rate))
+    return [replace(cell, cell_id=each, rate=rate) for cell in possible for each, rate in asked.get(cell.cell_id, ())]
+
+
+def part_of(cell_id: str, rate: int) -> str:
+    """The id of a cell's training at one of its learning rates, of which it has so many before it."""
+    return f"{cell_id}.{rate}"
+
+
+def whole_of(asked: str) -> tuple[str, int | None]:
+    """The id of a cell, and the learning rate where it is that of a part."""
+    cell_id, _, rate = asked.partition(".")
+    return cell_id, int(rate) if rate else None
+
+
+def frozen_share(backbone: Backbone, frozen: int) -> float:
+    """Per cent of a backbone's parameters in its first `frozen` stages."""
+    stages = backbone.stages
+    return 100.0 * sum(stage.params for stage in stages[:frozen]) / sum(stage.params for stage in stages)
+
+
+def _depths(asked: tuple[str, ...], stages: int) -> Iterator[tuple[str, int]]:
+    """Labels with their number of frozen stages; what a backbone of so few stages lacks is at or below zero."""
+    every = ("all", *(f"all-{left}" for left in range(1, stages)), "none")
+    labels = dict.fromkeys(label for depth in asked for label in (every if depth == "every" else (depth,)))
+    for label in labels:
+        yield label, 0 if label == "none" else stages - int(label[4:] or 0)
+
+
+def _plan(job: Job, freeze: str, frozen: int, stages: int, seed: int) -> PlannedCell:
+    impossible = ""
+    if freeze != "none" and frozen < 1 and job.backbone:
+        impossible = (
+            f"{job.backbone.name} has {stages} stages, so {freeze} would leave none of them frozen:"
+            " ask for none to train everything"
+        )
+    identity: dict[str, Any] = {
+        "protocol": PROTOCOL_VERSION,
+        "dataset": job.dataset.fingerprint,
+        "backbone": job.backbone.name if job.backbone else "scratch",
+        "weights": "imagenet" if job.pretrained else "none",
+        "weights_digest": job.weights.digest if job.weights else None,
+        "image_size": job.image_size,
+        "resize": job.resize,
+        "preprocessing": job.backbone.preprocessing if job.backbone else "tf",
+        "freeze": freeze,
+        "seed": seed,
+        "recipe": _recipe(job, frozen, probe=freeze == "all"),
+        "engine": job.engine,
+        "precision": job.precision,
+        "backend": job.backend,
+    }
+    return PlannedCell(freeze, max(0, frozen), stages, seed, digest_of(identity)[:16], identity, impossible)
+
+
+def but_weights(identity: Mapping[str, Any]) -> str:
+    """Digest of all that identifies a cell but its weights, which are not always known."""
+    return digest_of({name: value for name, value in identity.items() if name != "weights_digest"})
+
+
+def augment_of(job: Job, frozen: int) -> str:
+    """What was asked for, else light where training starts at the pixels: there an augmented image costs nothing."""
+    return job.augment or ("none" if frozen > 0 else "light")
+
+
+def _recipe(job: Job, frozen: int, *, probe: bool) -> dict[str, Any]:
+    augment = augment_of(job, frozen)
+    recipe = {
+        "augment": augment,
+        "flips": augment != "none" and job.dataset.flips,
+        "views": job.views if augment != "none" and frozen > 0 else 1,
+    }
+    return recipe if probe else {"epochs": job.epochs, "batch_size": job.batch_size, **recipe}
+
+
+def empty_row(job: Job, cell: PlannedCell) -> dict[str, Any]:
+    """The columns that are known before anything is measured."""
+    frozen_pct = frozen_share(job.backbone, cell.frozen) if job.backbone else 0.0
+    return {
+        "dataset": job.dataset.name,
+        "backbone": job.backbone.name if job.backbone else "scratch",
+        "family": job.backbone.family if job.backbone else "scratch",
+        "weights": "imagenet" if job.pretrained else "none",
+        "weights_source": job.weights.source if job.weights else ("" if job.pretrained else "random initialisation"),
+        "image_size": job.image_size,
+        "freeze": cell.freeze,
+        "freeze_depth": cell.frozen,
+        "stages": cell.stages,
+        "frozen_params_pct": frozen_pct,
+        "seed": cell.seed,
+        "engine": job.engine,
+        "precision": job.precision,
+        "backend": job.backend,
+        "cell_id": cell.cell_id,
+        "imagenet_top1": job.backbone.imagenet_top1 if job.backbone and job.pretrained else None,
+    }
+
+
+# Part of every cell's identity: raise it when the protocol changes what a number means.
+PROTOCOL_VERSION = 4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One finished fact: identity, status and everything measured. Immutable once stored.
+
+    `row` holds the columns of the table; `trace` what stands behind them (regularisation path, learning curve).
+    """
+
+    cell_id: str
+    status: str
+    reason: str
+    identity: Mapping[str, Any]
+    row: Mapping[str, Any]
+    trace: Mapping[str, Any] = field(default_factory=dict)

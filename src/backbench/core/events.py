@@ -1,0 +1,79 @@
+"""What a job says while it runs, to whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from backbench.core.cells import Cell
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A job says where it is: `done` of `total` in one phase."""
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class CellFinished:
+    """A job hands over a cell: predictions {name: array} and, where there is one, a linear head {name: array}.
+
+    `model` is the file with the trained weights, which may be too large for a message; whoever takes it moves it.
+    """
+
+    cell: Cell
+    predictions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    head: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    model: Path | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Last word of a job: what it ran on and the seconds of each phase."""
+
+    label: str
+    seconds: Mapping[str, float]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A job has something to tell people before it goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CellStarted:
+    """A job is done with what its cells share, and begins with one of them."""
+
+    cell_id: str
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A job that is a shard hands over the files of its frozen pass, by depth (`shards`)."""
+
+    paths: Mapping[int, Path]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Of a cell whose learning rates are trained apart, one after one more epoch, and its seconds so far.
+
+    `trial` is its curve as JSON-able content (`race.Trial`); it goes on, unless it has `ended`, because it is behind.
+    """
+
+    cell_id: str
+    trial: Mapping[str, Any]
+    seconds: float
+
+
+Event = Progress | CellFinished | Message | CellStarted | Passed | Scored | Summary

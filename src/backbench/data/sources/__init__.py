@@ -1,0 +1,1 @@
+"""Where images come from: each source lists items, labels and published splits without decoding a pixel."""

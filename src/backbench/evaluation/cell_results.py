@@ -1,0 +1,93 @@
+"""From class probabilities to a finished cell, and what it was computed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbench.analysis import metrics
+from backbench.core.cells import Cell, PlannedCell, empty_row
+from backbench.core.dataset import SPLITS
+from backbench.core.events import CellFinished
+from backbench.core.job import Job, Trial
+from backbench.evaluation.linear_probe import Head
+from backbench.evaluation.lr_selection import DivergedError
+from backbench.features.device import device
+
+
+def finished(
+    job: Job,
+    cell: PlannedCell,
+    found: Mapping[str, NDArray[np.float32]],
+    *,
+    row: Mapping[str, Any],
+    trace: Mapping[str, Any],
+    reason: str = "",
+    head: Head | None = None,
+    model: Path | None = None,
+) -> CellFinished:
+    """The cell with its metrics, from class probabilities {split: [n, C]}. Raises FloatingPointError for NaN."""
+    data = job.dataset
+    if not all(np.isfinite(probabilities).all() for probabilities in found.values()):
+        raise FloatingPointError("the predictions hold NaN or infinite values")
+    truth = {name: data.labels[data.indices(name)] for name in SPLITS}
+    train_acc, val_acc, test_acc = (metrics.accuracy(found[name], truth[name]) for name in SPLITS)
+    low, high = metrics.wilson_interval(test_acc, len(truth["test"]))
+    measured = {
+        "train_acc": train_acc,
+        "val_acc": val_acc,
+        "test_acc": test_acc,
+        "gap": train_acc - test_acc,
+        "val_nll": metrics.nll(found["val"], truth["val"]),
+        "selection_score": metrics.selection_score(found["val"], truth["val"]),
+        "test_acc_lo": low,
+        "test_acc_hi": high,
+        "test_top5": metrics.top_k_accuracy(found["test"], truth["test"]),
+        "test_macro_f1": metrics.macro_f1(found["test"], truth["test"]),
+        "test_nll": metrics.nll(found["test"], truth["test"]),
+        "test_ece": metrics.ece(found["test"], truth["test"]),
+        "device": device(),
+    }
+    predictions: dict[str, NDArray[Any]] = {}
+    for name in ("val", "test"):
+        predictions[f"{name}_ids"] = np.array([data.ids[i] for i in data.indices(name)])
+        predictions[f"{name}_labels"] = truth[name]
+        predictions[f"{name}_probs"] = found[name]
+    return CellFinished(
+        Cell(
+            cell_id=cell.cell_id,
+            status="ok",
+            reason=reason,
+            identity=cell.identity,
+            row=empty_row(job, cell) | dict(row) | measured | {"status": "ok"},
+            trace=dict(trace),
+        ),
+        predictions,
+        {} if head is None else {"weights": head.weights, "bias": head.bias},
+        model,
+    )
+
+
+def tried(job: Job, cell: PlannedCell, items: NDArray[np.float64], *, seconds: float) -> CellFinished:
+    """The cell that was only tried: a value of each image, higher is better, and the seconds of the trial.
+
+    Its reason is for the search to give, which knows what the others came to.
+    """
+    if not np.isfinite(items).all():
+        raise FloatingPointError("the trial's predictions hold NaN or infinite values")
+    trial = {**asdict(job.trial or Trial()), "seconds": seconds, "items": np.round(items, 4).tolist()}
+    row = empty_row(job, cell) | {"status": "pruned"}
+    return CellFinished(Cell(cell.cell_id, "pruned", "", cell.identity, row, {"trial": trial}))
+
+
+def failed(job: Job, cell: PlannedCell, error: Exception) -> CellFinished:
+    """The cell that could not be measured, though others of its job can."""
+    trace = {"diverged": [trial.trace() for trial in error.trials]} if isinstance(error, DivergedError) else {}
+    reason = f"{type(error).__name__}: {error}"
+    row = empty_row(job, cell) | {"status": "failed"}
+    return CellFinished(Cell(cell.cell_id, "failed", reason, cell.identity, row, trace))

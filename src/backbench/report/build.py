@@ -1,0 +1,73 @@
+"""From a results folder to its leaderboard: reads what is stored, writes the page and the pictures, in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbench.analysis import Recommendation, recommendation
+from backbench.core.files import whole_file, write_text
+from backbench.report import error_gallery, export_note, loader, page, pictures, terminal, warnings
+from backbench.report.drawing import Picture
+from backbench.results import integrity, store, thumbnails
+
+PAGE = integrity.PAGE
+
+
+# From ids of items to their pixels [side, side, 3], without the items that are not known.
+Decoded = Callable[[Sequence[str]], Mapping[str, NDArray[np.uint8]]]
+
+
+def write_report(directory: Path, *, images: bool | None = None, decoded: Decoded | None = None) -> Path:
+    """Write `leaderboard.html` and `plots/` from what is stored in a results folder.
+
+    `images` is whether the page shows any, by default as run.json says. Those that it shows are stored as thumbnails
+    where their `decoded` pixels are at hand, else taken from what was stored before.
+    Returns the path of the page. Pictures that can no longer be drawn are removed, so that none is out of date.
+    """
+    found = loader.read(directory)
+    facts = _facts(found)
+    drawn = pictures.draw(found)
+    _keep(directory / "plots", drawn)
+    images = found.run.get("images", True) is not False if images is None else images
+    looks = error_gallery.gallery(directory, found, facts)
+    if decoded:
+        thumbnails.keep(directory, decoded(looks.shown) if images else {})
+    looks = error_gallery.with_pictures(looks, directory) if images else replace(looks, left_out=True)
+    exports = export_note.sentence(directory, found)
+    write_text(directory / PAGE, page.render(found, facts, drawn, looks, exports=exports))
+    return directory / PAGE
+
+
+def leaderboard_text(directory: Path, *, width: int | None = None) -> str:
+    """The leaderboard of a results folder for a terminal, at most `width` columns wide (default: the terminal's).
+
+    A table alone is enough, as of a reference run. Raises RequestError where there is none.
+    """
+    table = store.read_table(directory)
+    found = loader.read(directory) if (directory / "run.json").exists() else loader.ReportData(table)
+    return terminal.show(found.table, width=width, facts=_facts(found), exports=export_note.sentence(directory, found))
+
+
+def _facts(found: loader.ReportData) -> Recommendation:
+    counts = warnings.counts(found.run)
+    return recommendation(
+        found.table,
+        found.answers,
+        val_items=warnings.number(counts.get("val")) or None,
+        test_items=warnings.number(counts.get("test")) or None,
+    )
+
+
+def _keep(folder: Path, drawn: tuple[Picture, ...]) -> None:
+    for picture in drawn:
+        with whole_file(folder / f"{picture.name}.png") as temporary:
+            temporary.write_bytes(picture.png)
+        write_text(folder / f"{picture.name}.svg", picture.svg)
+    for name in set(pictures.NAMES) - {picture.name for picture in drawn}:
+        for kind in ("png", "svg"):
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)

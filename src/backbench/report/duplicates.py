@@ -1,0 +1,135 @@
+"""Images that occur in two splits: look-alikes to see, and the test accuracy without those that train knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from backbench.analysis import numbers
+from backbench.analysis.uncopied import without_copies
+from backbench.report import warnings
+
+# How many pairs are shown, and how many candidates, from the top of the table, are scored again.
+PAIRS, SCORED = 12, 10
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of two images that look alike."""
+
+    item: str
+    split: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that look alike, that of the earlier split first, and how many bits of their hashes differ."""
+
+    members: tuple[Member, Member]
+    bits: int
+
+    @property
+    def same_class(self) -> bool:
+        """Whether their labels agree."""
+        first, second = self.members
+        return first.label == second.label
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What the page says of copies across splits.
+
+    `alike` images look like one of an earlier split, `pairs` are some of them. Of `items` test images `exact` have an
+    exact and `near` others a near copy in train; `scores` are the first candidates with and without these, as text, and
+    `notice` says in a sentence what the first of them loses.
+    """
+
+    alike: int = 0
+    pairs: tuple[Pair, ...] = ()
+    items: int = 0
+    exact: int = 0
+    near: int = 0
+    scores: tuple[Mapping[str, str], ...] = ()
+    notice: str = ""
+
+    @property
+    def kept(self) -> int:
+        """Test images without a copy in train."""
+        return self.items - self.exact - self.near
+
+
+def copies(
+    run: Mapping[str, Any], rows: pd.DataFrame, ids: NDArray[np.str_], hits: Mapping[str, NDArray[np.bool_]]
+) -> Copies:
+    """From run.json, the candidates (`frames.grouped` with a `label`), and their answers on the test items `ids` [m].
+
+    `hits` has, by cell id, which of the items are right [m].
+    """
+    alike = warnings.look_alikes(warnings.section(run, "dataset", "health"))
+    pairs = [pair for first, second, _, examples in alike for pair in _pairs(first, second, examples)]
+    found = Copies(
+        alike=sum(images for _, _, images, _ in alike),
+        pairs=tuple(sorted(pairs, key=_weight)[:PAIRS]),
+        items=len(ids),
+    )
+    exact, near = (_among(ids, warnings.section(run, "dataset", "copies").get(kind)) for kind in ("exact", "near"))
+    copied = exact | near
+    scored = without_copies(rows.head(SCORED), hits, copied) if copied.any() else pd.DataFrame()
+    if scored.empty:
+        return found
+    scores = tuple(_as_text(row) for row in scored.to_dict(orient="records"))
+    counted = replace(found, exact=int(exact.sum()), near=int((near & ~exact).sum()), scores=scores)
+    return replace(counted, notice=_notice(counted))
+
+
+def _weight(pair: Pair) -> tuple[bool, bool, int]:
+    """Different labels first, then what test shares with train, then the nearest."""
+    return pair.same_class, [member.split for member in pair.members] != ["train", "test"], pair.bits
+
+
+def _among(ids: NDArray[np.str_], wanted: Any) -> NDArray[np.bool_]:
+    return np.isin(ids, [str(item) for item in warnings.sequence(wanted)])
+
+
+def _pairs(first: str, second: str, examples: Any) -> Iterator[Pair]:
+    for example in examples:
+        content = example if isinstance(example, Mapping) else {}
+        sides = [warnings.section(content, split) for split in (first, second)]
+        if all(sides):
+            a, b = (
+                Member(str(side.get("id")), split, str(side.get("class")))
+                for split, side in zip((first, second), sides, strict=True)
+            )
+            yield Pair((a, b), warnings.number(content.get("bits")))
+
+
+def _as_text(row: Mapping[Any, Any]) -> dict[str, str]:
+    return {
+        "label": str(row["label"]),
+        "all": numbers.percent(row["test_acc"]),
+        "kept": numbers.percent(row["kept_acc"]),
+        "interval": numbers.interval(row["kept_lo"], row["kept_hi"]),
+        "copied": numbers.percent(row["copied_acc"]),
+        "change": numbers.points(row["kept_acc"] - row["test_acc"]),
+    }
+
+
+def _notice(found: Copies) -> str:
+    first = found.scores[0]
+    kinds = [f"{amount} {kind}" for amount, kind in ((found.exact, "exact"), (found.near, "near")) if amount]
+    amount = found.exact + found.near
+    of = f"{numbers.count(amount)} of {numbers.count(found.items)} test images"
+    if not found.kept:
+        return f"All {numbers.count(found.items)} test images have copies in train: no accuracy here is of new images."
+    have, them = ("has a copy", "it") if amount == 1 else ("have copies", "them")
+    return (
+        f"{of} {have} in train ({' and '.join(kinds)}). Without {them} {first['label']} gets {first['kept']} of"
+        f" the other {numbers.count(found.kept)} right (95% interval {first['interval']}),"
+        f" instead of {first['all']} of all."
+    )

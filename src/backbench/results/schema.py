@@ -1,0 +1,107 @@
+"""Whether what is read from a results folder is what a sweep writes: folders are passed on, and may come from anyone.
+
+Each check returns what it was given in its declared type and raises ValueError with the reason where it is not that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbench.core.cells import Cell
+from backbench.core.columns import COLUMNS
+from backbench.core.dataset import SPLITS
+
+STATUSES = ("ok", "failed", "skipped", "pruned")
+
+# What run.json holds under these names is looked into.
+SECTIONS = ("request", "resolved", "protocol", "dataset", "environment")
+
+# Of probabilities in single precision.
+ROUNDING = 1e-3
+
+
+def cell_id(value: Any) -> str:
+    """An id, which becomes the name of files: it can lead nowhere else."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_=][A-Za-z0-9_=.-]*", value):
+        raise ValueError(f"{value!r:.80} is no id of a cell")
+    return value
+
+
+def cell(content: Any, *, name: str) -> Cell:
+    """The cell of a record in a file of that name, its row in the types of the columns."""
+    record = _mapping(content, "the record")
+    parts: dict[str, Any] = {part.name: record.get(part.name) for part in fields(Cell)}
+    found = Cell(**parts)
+    if cell_id(found.cell_id) != name:
+        raise ValueError(f"it is the record of {found.cell_id}")
+    if found.status not in STATUSES or not isinstance(found.reason, str):
+        raise ValueError(f"its status is {found.status!r:.80}")
+    for part in ("identity", "row", "trace"):
+        _mapping(getattr(found, part), part)
+    for column in COLUMNS:
+        value = found.row.get(column.name)
+        if value is not None and not _fits(value, column.dtype):
+            raise ValueError(f"{column.name} is {value!r:.80}")
+    return found
+
+
+def files(content: Any, *, cell_id: str) -> dict[str, str]:
+    """Digests of the files of a cell, by their names, which are the cell's own and lead nowhere else."""
+    own = {f"{folder}/{cell_id}.npz" for folder in ("predictions", "heads", "models")}
+    for name, digest in _mapping(content, "its list of files").items():
+        if name not in own or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValueError(f"{name!r:.80} is no file of this cell")
+    return dict(content)
+
+
+def run(content: Any) -> dict[str, Any]:
+    """The record of a run."""
+    record = _mapping(content, "it")
+    for section in SECTIONS:
+        _mapping(record.get(section, {}), section)
+    if not isinstance(record.get("command", ""), str) or not isinstance(record.get("jobs", []), list):
+        raise ValueError("its command or its jobs are not what a sweep writes")
+    return dict(record)
+
+
+def predictions(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Ids [n], labels [n] and class probabilities [n, C] of the splits that are there."""
+    if "test_probs" not in arrays:
+        raise ValueError("it holds no predictions on test")
+    for split in SPLITS:
+        parts = [arrays.get(f"{split}_{part}") for part in ("ids", "labels", "probs")]
+        if all(part is None for part in parts):
+            continue
+        if any(part is None for part in parts):
+            raise ValueError(f"of {split} there are only some arrays")
+        ids, labels, found = (part for part in parts if part is not None)
+        kinds = (ids.dtype.kind, labels.dtype.kind, found.dtype.kind)
+        if kinds not in (("U", "i", "f"), ("U", "u", "f")) or (ids.ndim, labels.ndim, found.ndim) != (1, 1, 2):
+            raise ValueError(f"the arrays of {split} have other types or shapes")
+        if not len(ids) == len(labels) == len(found):
+            raise ValueError(f"the arrays of {split} differ in length")
+        if len(ids) and not (labels.min() >= 0 and labels.max() < found.shape[1]):
+            raise ValueError(f"{split} has labels without a class")
+        if not (np.isfinite(found).all() and (found >= -ROUNDING).all() and (found <= 1 + ROUNDING).all()):
+            raise ValueError(f"{split} has probabilities that are none")
+    return dict(arrays)
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is not a mapping")
+    return value
+
+
+def _fits(value: Any, dtype: str) -> bool:
+    if dtype == "string":
+        return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    if isinstance(value, bool) or not isinstance(value, int if dtype == "Int64" else int | float):
+        return False
+    return abs(value) < 2**63  # which NaN is not

@@ -1,0 +1,117 @@
+"""Cells that change hands: which, when it is worth it, and that a job in parts is over once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from support.planned_jobs import cells_of, planned
+
+from backbench.core.cells import Cell
+from backbench.core.events import CellFinished, CellStarted, Message, Summary
+from backbench.core.job import Job
+from backbench.evaluation.workload import Workload, workload_of
+from backbench.executors.ray import lr_splits
+from backbench.executors.ray.work_stealing import Parts, split, to_hand_over, worth
+from backbench.executors.retry import Attempt, JobFailure
+
+
+@pytest.fixture(scope="module")
+def job() -> Job:
+    """Five cells of the small CNN on a few real digits."""
+    (job,) = planned(limit=20, seeds=5, image_size=16, backbones="scratch")
+    return replace(job, wanted=cells_of(job))
+
+
+def test_every_other_of_what_has_not_begun_can_be_handed_over(job: Job) -> None:
+    assert job.wanted
+    first, second, third, fourth, fifth = job.wanted
+    attempt = Attempt(job)
+    assert to_hand_over(attempt, math.inf) == (second, fourth), "the longest stays for who has all of them"
+    list(attempt.hear(CellStarted(first)))
+    assert to_hand_over(attempt, math.inf) == (second, fourth), "the longest of those that wait goes"
+    list(attempt.hear(CellFinished(Cell(first, "ok", "", {}, {}))))
+    list(attempt.hear(CellStarted(second)))
+    assert to_hand_over(attempt, math.inf) == (third, fifth)
+    last = Attempt(replace(job, wanted=job.wanted[:2]), cell=first)
+    assert to_hand_over(last, math.inf) == (second,)
+    assert to_hand_over(Attempt(replace(job, wanted=(first,))), math.inf) == ()
+    assert to_hand_over(Attempt(job, trial_for=attempt), math.inf) == ()
+    assert to_hand_over(Attempt(job, over=True), math.inf) == ()
+
+
+def test_no_more_is_handed_over_than_is_enough(job: Job) -> None:
+    assert job.wanted
+    one = sum(workload_of(job, job.wanted[:1]).training.values())
+    attempt = Attempt(job, cell=job.wanted[0])
+    assert to_hand_over(attempt, 0.5 * one) == job.wanted[1:2], "one cell at least"
+    assert to_hand_over(attempt, 1.5 * one) == job.wanted[1::2]
+    assert to_hand_over(Attempt(job), 0.5 * one) == job.wanted[1:2]
+
+
+def test_it_is_worth_it_where_cells_are_more_work_than_what_they_share() -> None:
+    assert worth(Workload(2e14, 1e13, {"a": 2e14, "b": 1e14}, 0, 0))
+    assert not worth(Workload(2e14, 1e13, {"a": 2e14}, 0, 0))
+    assert not worth(Workload(0.0, 0.0, {"a": 2e13}, 0, 0)), "too little for a process of its own"
+
+
+def test_the_job_with_the_longest_cell_to_hand_over_does(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert job.wanted
+    short, long = Attempt(job), Attempt(replace(job, epochs=2 * job.epochs), halved=1)
+    long.job = replace(long.job, wanted=cells_of(long.job)[:3])
+    kept, given, last = long.job.wanted or ()
+    assert split([long, short]) is None
+    monkeypatch.setattr(lr_splits, "FEW", 0.0)
+    found = split([long, short], share=0.0)
+    assert found is not None
+    assert found[0] is long
+    assert long.job.wanted == (kept, last)
+    assert (found[1].job.wanted, found[1].halved, found[1].cell) == ((given,), 1, None)
+    assert short.job.wanted == job.wanted
+    assert split([short]) is not None
+    assert short.job.wanted == job.wanted[::2], "without knowing how much all is, every other cell"
+
+
+SUMMARY = Summary("scratch", {}, {})
+
+
+def test_a_job_in_parts_is_over_with_the_last_of_them(job: Job) -> None:
+    one, other = Attempt(job), Attempt(job)
+    book = Parts()
+    book.begin(7)
+    book.begin(7)
+    assert book.tell(7, one, [Message("said"), SUMMARY]) == [Message("said")]
+    assert book.end(7, job) == []
+    cell = CellFinished(Cell("x", "ok", "", {}, {}))
+    assert book.tell(7, other, [cell]) == [cell]
+    assert book.end(7, job) == [SUMMARY], "of the part that had the time to say it"
+
+
+def test_the_seconds_of_a_job_are_those_of_all_its_parts(job: Job) -> None:
+    book = Parts()
+    book.begin(0)
+    book.begin(0)
+    assert book.tell(0, Attempt(job), [Summary("x", {"probe": 1.0, "fine-tuning": 2.0}, {"keras": "3"})]) == []
+    assert book.end(0, job) == []
+    assert book.tell(0, Attempt(job), [Summary("x", {"fine-tuning": 3.0}, {"keras": "3"})]) == []
+    assert book.end(0, job) == [Summary("x", {"probe": 1.0, "fine-tuning": 5.0}, {"keras": "3"})]
+
+
+def test_a_job_is_over_even_if_no_part_had_a_last_word(job: Job) -> None:
+    book = Parts()
+    book.begin(0)
+    assert book.end(0, job) == [Summary("scratch", {}, {})]
+
+
+def test_what_ends_one_part_does_not_end_the_others(job: Job) -> None:
+    attempt = Attempt(replace(job, wanted=("a", "b")))
+    broken = JobFailure("failed", "killed")
+    book = Parts()
+    book.begin(0)
+    book.begin(0)
+    assert book.tell(0, attempt, [broken]) == [replace(broken, cells=("a", "b"))]
+    assert book.tell(0, Attempt(replace(job, wanted=())), [broken]) == []
+    assert book.end(0, job) == []
+    assert book.tell(0, attempt, [broken]) == [broken]
+    assert book.end(0, job) == []
