@@ -4,10 +4,10 @@
     python benchmarks/simulate_cluster.py --check    # against what benchmarks/ray_overhead.py measured on this machine
 
 Jobs are those that a sweep would plan, their seconds those of the forecast, their order that of `--executor ray`:
-longest first, each to the first worker that is free; cells handed over, frozen passes cut and learning rates apart by
-its own rules. Efficiency is the time of one GPU over that of all together. A node fetches the pixels of a size when its
-first job of that size begins, over the one link of the sweep's machine, and what shards left over its own. What is
-supposed of the machines, and of how long the first of three learning rates takes, stands in ASSUMED and in the JSON.
+longest first, each to the first worker that is free; workers without a job take over cells of other jobs by the
+executor's own rule. Efficiency is the time of one GPU over that of all together. A node fetches the pixels of a size
+when its first job of that size begins, over the one link of the sweep's machine. What is supposed of the machines
+stands in ASSUMED and in the JSON.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import math
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,17 +23,15 @@ from typing import Any
 import numpy as np
 
 from backbench.budget.cost_model import DENSE, Rate, Speeds, expected_seconds, longest_first, usual
-from backbench.core.cells import Cell, cells_to_measure, planned_cells, whole_of
+from backbench.core.cells import Cell, planned_cells
 from backbench.core.dataset import Dataset
 from backbench.core.events import CellFinished, CellStarted
 from backbench.core.files import write_json
 from backbench.core.job import Job
 from backbench.core.request import Request
-from backbench.evaluation.workload import TRIALS, Workload, kept_bytes, memory_of, workload_of
-from backbench.executors.ray.feature_shards import Passes, cuts
-from backbench.executors.ray.lr_splits import longest_first as rates_of
-from backbench.executors.ray.work_stealing import split
-from backbench.executors.retry import Attempt, owed
+from backbench.evaluation.workload import Workload, memory_of, workload_of
+from backbench.executors.ray import work_stealing
+from backbench.executors.retry import Attempt
 from backbench.sweep import plan
 
 HERE = Path(__file__).parent
@@ -44,11 +40,7 @@ ASSUMED = {
     "dense_flops": 3.2e13,  # a second of one GPU in dense convolutions; depthwise ones reach 3/8 of it
     "gpus_of_a_node": 8,
     "link_bytes": 1.25e9,  # a second out of the sweep's machine: 10 Gbit/s
-    "node_link_bytes": 1.25e9,
     "probe_flops": 1e12,  # a second of a GPU's share of the cores, where the probe runs
-    # Of the epochs of a cell whose three learning rates race: mean of twelve cells of two MobileNets at 96 px, two
-    # seeds, freeze depths all-1 to all-3, 1,000 photos a split.
-    "first_rate": 0.6,
 }
 
 COUNTS = {"Food-101": (68_175, 7_575, 25_250, 101), "14 million": (12_600_000, 700_000, 700_000, 1_000)}
@@ -117,36 +109,19 @@ class Known:
         self.total = sum(work.frozen + sum(work.training.values()) for work in self._all.values())
 
     def work(self, job: Job, cells: Collection[str]) -> Workload:
-        """The work of some cells, and of learning rates of others."""
+        """The work of some cells of a job."""
         whole = self._all[job.label]
-        training = {}
-        for cell in cells:
-            cell_id, rate = whole_of(cell)
-            if flops := whole.training.get(cell_id):
-                training[cell] = flops if rate is None else flops / TRIALS
-        return replace(whole, training=training)
+        return replace(whole, training={cell: whole.training[cell] for cell in cells if cell in whole.training})
 
     def training(self, job: Job, cell: str) -> float:
-        """Seconds of a cell, or of one of its learning rates, the first of which is the long one."""
-        cell_id, rate = whole_of(cell)
-        whole = self.speeds.take("training", job, self._all[job.label].training.get(cell_id, 0.0)).likely
-        first = ASSUMED["first_rate"]
-        return whole * (1.0 if rate is None else first if rate == 0 else (1 - first) / (TRIALS - 1))
+        """Seconds of a cell."""
+        return self.speeds.take("training", job, self._all[job.label].training.get(cell, 0.0)).likely
 
-    def shared(self, job: Job, *, passed: bool) -> float:
-        """Seconds until a worker begins with its cells, or of a shard; what shards left is only to be fetched."""
+    def shared(self, job: Job) -> float:
+        """Seconds until a worker begins with cells of a job."""
         work = self._all[job.label]
-        frozen = self.speeds.take("frozen", job, work.frozen).likely
-        overhead = self.speeds.take("overhead", job, 1.0).likely
-        if job.shard:
-            first, last = job.shard
-            return overhead + frozen * (last - first) / len(job.dataset.rows)
-        coming = frozen
-        if passed:
-            kept = kept_bytes(job, [cell for cell in planned_cells(job) if not cell.impossible], len(job.dataset.rows))
-            read = sum(kept.get(depth, 0) for depth in {cell.frozen for cell in cells_to_measure(job)})
-            coming = (work.features + read) / ASSUMED["node_link_bytes"]
-        return coming + self.speeds.take("probe", job, work.probe).likely + overhead
+        amounts = {"frozen": work.frozen, "probe": work.probe, "overhead": 1.0}
+        return sum(self.speeds.take(part, job, amount).likely for part, amount in amounts.items())
 
 
 def running(everyone: Iterable[Worker]) -> Iterator[Attempt]:
@@ -155,36 +130,24 @@ def running(everyone: Iterable[Worker]) -> Iterator[Attempt]:
 
 
 def play_jobs(
-    jobs: Sequence[Job], known: Known, *, workers: int, pixels: Mapping[int, float], hand_over: bool, apart: bool
+    jobs: Sequence[Job], known: Known, *, workers: int, pixels: Mapping[int, float], hand_over: bool
 ) -> Played:
-    """Jobs longest first; with `hand_over` whoever has none takes over cells, by the rule that the executor has.
-
-    With `apart` long passes and the learning rates of long cells are shared out before, by its rules, too.
-    """
-    share = known.total / workers if apart and workers > 1 else math.inf
-    order = [(job, job.label) for job in longest_first(jobs, known.speeds)]
-    waiting = list(reversed(order))
-    numbers = {label: number for number, (_, label) in enumerate(order)}
+    """Jobs longest first; with `hand_over` whoever has none takes over cells, by the rule that the executor has."""
+    waiting = list(reversed(longest_first(jobs, known.speeds)))
     everyone = [Worker(number // int(ASSUMED["gpus_of_a_node"])) for number in range(workers)]
-    idle, again, passes = list(reversed(everyone)), deque[Attempt](), Passes()
+    idle = list(reversed(everyone))
     events = list[tuple[float, int, Worker]]()
     arrived: dict[tuple[int, int], float] = {}
     moved = link_free = now = 0.0
     begun = 0
     while True:
-        while idle and (again or waiting or hand_over):
-            if again:
-                attempt = again.popleft()
-            elif waiting:
-                job, _ = waiting.pop()
+        while idle and (waiting or hand_over):
+            if waiting:
+                job = waiting.pop()
                 job = replace(job, wanted=tuple(cell.cell_id for cell in planned_cells(job) if not cell.impossible))
-                job = replace(job, wanted=rates_of(job, share, work_of=known.work))
-                if shards := cuts(job, share, work=known.work(job, owed(job))):
-                    again.extend(passes.begin(numbers[job.label], job, shards))
-                    continue
-                attempt = Attempt(job)
-            elif found := split(running(everyone), share=share, work_of=known.work):
-                attempt = found[1]
+                attempt = Attempt(replace(job, wanted=work_stealing.longest_first(job)))
+            elif taken_over := work_stealing.split(running(everyone), share=known.total / workers, work_of=known.work):
+                attempt = taken_over[1]
             else:
                 break
             worker = idle.pop()
@@ -195,8 +158,8 @@ def play_jobs(
                 link_free = max(link_free, now) + amount / ASSUMED["link_bytes"] if amount else link_free
                 arrived[place] = link_free if amount else now
                 moved += amount
-            lasts = known.shared(attempt.job, passed=bool(passes.blocks(numbers[attempt.job.label])))
-            heapq.heappush(events, (max(now, arrived[place]) + lasts, begun := begun + 1, worker))
+            start = max(now, arrived[place])
+            heapq.heappush(events, (start + known.shared(attempt.job), begun := begun + 1, worker))
         if not events:
             return Played(now, moved)
         now, _, worker = heapq.heappop(events)
@@ -204,9 +167,7 @@ def play_jobs(
         assert attempt is not None
         if attempt.cell:
             list(attempt.hear(CellFinished(Cell(attempt.cell, "ok", "", {}, {}))))
-        if attempt.job.shard or not attempt.job.wanted:
-            if attempt.job.shard and (job := passes.end(numbers[attempt.job.label], attempt.job, {0: ["a block"]})):
-                again.append(Attempt(job))
+        if not attempt.job.wanted:
             worker.attempt = None
             idle.append(worker)
             continue
@@ -241,12 +202,8 @@ def simulated(name: str) -> dict[str, Any]:
     alone = sum(expected_seconds(job, speeds).likely for job in jobs)
     for gpus in GPUS:
         played = {
-            way: play_jobs(jobs, known, workers=gpus, pixels=pixels, **rules)
-            for way, rules in {
-                "whole jobs": {"hand_over": False, "apart": False},
-                "cells handed over": {"hand_over": True, "apart": False},
-                "passes and learning rates apart": {"hand_over": True, "apart": True},
-            }.items()
+            way: play_jobs(jobs, known, workers=gpus, pixels=pixels, hand_over=hand_over)
+            for way, hand_over in {"whole jobs": False, "cells handed over": True}.items()
         }
         found["over"][str(gpus)] = {
             way: {

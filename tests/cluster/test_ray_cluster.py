@@ -11,27 +11,23 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from support.cluster_jobs import SHARD_DEPTHS, Acted, Deadly, content_of
-from support.planned_jobs import cells_of
+from support.cluster_jobs import Acted, Deadly
 
 import backbench
 from backbench import sweep
-from backbench.backbones.registry import BY_NAME
 from backbench.core.cells import planned_cells
 from backbench.core.errors import RequestError
-from backbench.core.events import CellFinished, CellStarted, Event, Message, Progress, Summary
+from backbench.core.events import CellFinished, CellStarted, Event, Progress, Summary
 from backbench.core.job import Job
 from backbench.core.request import Request
-from backbench.evaluation.workload import workload_of
 from backbench.executors.ray import cluster as ray_cluster
-from backbench.executors.ray import feature_shards, lr_splits
+from backbench.executors.ray import work_stealing
 from backbench.executors.retry import Attempt, JobFailure
 from backbench.results import store
 from backbench.sweep import plan
@@ -220,7 +216,7 @@ def test_a_task_that_always_dies_is_a_failed_job_and_the_others_go_on(
 def test_a_node_without_a_job_takes_over_cells_of_another(
     machines: Machines, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lr_splits, "FEW", 0.0)
+    monkeypatch.setattr(work_stealing, "FEW", 0.0)
     long = acting(replace(job, seeds=12, batch_size=256, wanted=None), Acted)
     attempts: set[int] = set()
     start = ray_cluster._Cluster.start
@@ -237,94 +233,6 @@ def test_a_node_without_a_job_takes_over_cells_of_another(
     assert {Path(str(cell.row["cache"])).name for cell in cells} == {"near", "far"}
     assert [type(event) for event in heard if isinstance(event, Summary | JobFailure)] == [Summary]
     assert isinstance(heard[-1], Summary)
-
-
-@pytest.fixture
-def large(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """A job in three shards, two cells after them, with weights that nobody asks for."""
-    monkeypatch.setattr(feature_shards, "ALIGNED", 10)
-    monkeypatch.setattr(feature_shards, "FEW", 1.0)
-    listing = plan.listing_for(Request(limit=10), progress=lambda *_: None)
-    request = Request(backbones=MOBILE, freeze="all,all-1", limit=10, image_size=32)
-    dataset, _ = plan.dataset_for(request, listing, cache=tmp_path, progress=lambda *_: None)
-    resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
-    (found,) = plan.jobs_for(request, dataset, resolved=resolved, cache=tmp_path)
-    assert len(dataset.rows) == 30
-    return acting(replace(found, pixels=job.pixels), Acted)
-
-
-def test_what_shards_leave_goes_from_node_to_node(machines: Machines, large: Job, tmp_path: Path) -> None:
-    # A share of a twelfth of the frozen pass makes as many shards as there are images for.
-    share = workload_of(large, cells_of(large)).frozen / 12
-    run = ray_cluster.run([(5, large)], logs=tmp_path, address=machines.address, total=2 * share)
-    heard = [event for _, event in run]
-    cells = [event.cell for event in heard if isinstance(event, CellFinished)]
-    assert {cell.cell_id for cell in cells} >= {cells_of(large)[0]}
-    assert len(BY_NAME[MOBILE].stages) == SHARD_DEPTHS[0]
-    for cell in cells:
-        assert cell.row["shards"] == [
-            {depth: sha256(content_of(first, first + 10, depth)).hexdigest() for depth in SHARD_DEPTHS[:2]}
-            for first in (0, 10, 20)
-        ], "the features and what comes before the last stage"
-    done = [event.done for event in heard if isinstance(event, Progress) and event.total == 30]
-    assert done == [10, 20, 30]
-    assert [type(event) for event in heard if isinstance(event, Summary | Message | JobFailure)] == [Summary]
-
-
-def test_a_pass_is_made_again_where_a_shard_is_lost(
-    machines: Machines, large: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    share = workload_of(large, cells_of(large)).frozen / 12
-    lost = machines.add("lost with shards")
-    ended = ray_cluster.Passes.end
-
-    def losing(self: Any, position: int, job: Job, blocks: Any) -> Any:
-        following = ended(self, position, job, blocks)
-        if following:
-            machines.cluster.remove_node(lost, allow_graceful=False)
-            time.sleep(2)
-        return following
-
-    monkeypatch.setattr(ray_cluster.Passes, "end", losing)
-    run = ray_cluster.run([(5, large)], logs=tmp_path, address=machines.address, total=3 * share)
-    heard = [event for _, event in run]
-    cells = [event.cell for event in heard if isinstance(event, CellFinished)]
-    assert cells
-    assert all(cell.row["shards"] == [] for cell in cells)
-    notes = {event.text for event in heard if isinstance(event, Message)}
-    assert len(notes) == 1
-    assert "its frozen pass is made again" in notes.pop()
-
-
-def test_learning_rates_apart_come_to_the_same_cell(
-    machines: Machines, request_of: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if request_of.weights != "imagenet":
-        pytest.skip("only pretrained networks have several learning rates, and their weights are not here")
-    monkeypatch.setattr(feature_shards, "ALIGNED", 64)
-    monkeypatch.setattr(feature_shards, "FEW", 1.0)
-    asked = replace(request_of, backbones=MOBILE, freeze="all-1", limit=60, epochs=5)
-    assert sweep.run(replace(asked, out=tmp_path / "local")).counts == {"ok": 1}
-    started: list[str] = []
-    shards: list[tuple[tuple[int, int], int]] = []
-    listen = ray_cluster.listen
-
-    def listening(ray: Any, task: Any, logs: Path) -> Any:
-        told = listen(ray, task, logs)
-        started.extend(event.cell_id for event in told[0] if isinstance(event, CellStarted))
-        if task.attempt.job.shard and task.ended:
-            shards.append((task.attempt.job.shard, len(task.left)))
-        return told
-
-    monkeypatch.setattr(ray_cluster, "listen", listening)
-    monkeypatch.setattr(lr_splits, "FEW", 0.0)
-    out = tmp_path / "ray"
-    assert sweep.run(replace(asked, out=out, executor="ray", ray_address=machines.address)).counts == {"ok": 1}
-    (cell,), (alone,) = store.read_cells(out), store.read_cells(tmp_path / "local")
-    assert set(started) == {f"{alone.cell_id}.{rate}" for rate in range(3)}
-    assert sorted(shards) == [((0, 64), 2), ((64, 128), 2), ((128, 180), 2)], "features, and one boundary"
-    assert cell.trace["training"] == alone.trace["training"]
-    same(tmp_path / "local", out, files=2)
 
 
 def test_at_the_deadline_all_is_stopped(machines: Machines, job: Job, tmp_path: Path) -> None:

@@ -343,6 +343,22 @@ def _counting(done: Any, calls: list[Any]) -> Any:
     return counted
 
 
+def test_cells_that_change_hands_are_those_of_one_worker(ran: list[Event], pretrained: Job, tmp_path: Path) -> None:
+    job = replace(pretrained, freeze=DEPTHS)
+    first, *_, last = planned_cells(job)
+    handed_over = (last.cell_id, first.cell_id)
+    taken = tmp_path / "taken"
+    taken.write_text(" ".join(handed_over), encoding="ascii")
+    left, other = run(replace(job, taken=taken)), run(replace(job, wanted=handed_over))
+    assert list(cells(left)) == list(DEPTHS[1:-1]), "what others have taken over is left out"
+    assert list(cells(other)) == [DEPTHS[-1], DEPTHS[0]], "in the order asked for"
+    for said in (left, other):
+        for freeze, cell in cells(said).items():
+            same_numbers(cell, cells(ran)[freeze])
+            for name, values in predictions(said, freeze).items():
+                np.testing.assert_array_equal(values, predictions(ran, freeze)[name], err_msg=f"{freeze} {name}")
+
+
 def test_only_what_is_wanted_and_possible_is_measured(
     ran: list[Event], pretrained: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

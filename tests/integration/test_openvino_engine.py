@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ if keras.backend.backend() != "tensorflow":
 from backbench.features.engines import openvino_engine
 
 SMALL = next(backbone for backbone in BACKBONES if backbone.name == "MobileNet:alpha=0.25")
+ONES = np.ones((4, 4, 4, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +173,63 @@ def test_what_cannot_be_converted_gives_way_and_says_why(monkeypatch: pytest.Mon
     monkeypatch.setattr(openvino, "convert_model", broken)
     run, ran = engine_for("openvino", precision="float32")(doubled(), [np.ones((4, 4, 4, 3), np.uint8)])
     assert (ran.engine, ran.precision) == ("keras", "float32")
-    assert ran.reason == "OpenVINO could not run this network (No translator found for Frobnicate)"
+    assert ran.reason == "OpenVINO could not run this network (No translator found for Frobnicate and a long story)"
     assert (next(run([np.ones((4, 4, 4, 3), np.uint8)]))[0] == 2.0).all()
+
+
+def test_an_operation_that_openvino_lacks_gives_way_with_its_name() -> None:
+    images = keras.Input((4, 4, 3), dtype="uint8")
+    values = keras.layers.Lambda(lambda x: _betainc(x), output_shape=(4, 4, 3))(images)
+    run, ran = engine_for("openvino", precision="float32")(keras.Model(images, values), [ONES])
+    assert ran.engine == "keras"
+    assert "Betainc" in ran.reason
+    assert "src/" not in ran.reason, "places in the source of OpenVINO tell the reader nothing"
+    np.testing.assert_allclose(next(run([ONES]))[0], 0.5, rtol=1e-6)
+
+
+def _betainc(images: Any) -> Any:
+    """The regularised incomplete beta function I_x(1, 1) at x = images / 2, which is x."""
+    import tensorflow as tf
+
+    half = tf.cast(images, tf.float32) / 2
+    return tf.math.betainc(tf.ones_like(half), tf.ones_like(half), half)
+
+
+def test_a_network_that_cannot_be_compiled_gives_way_in_the_words_of_openvino(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(openvino_engine.HINTS, "float32", "f7")
+    _, ran = engine_for("openvino", precision="float32")(doubled(), [ONES])
+    assert ran.engine == "keras"
+    assert "Wrong value f7 for property key INFERENCE_PRECISION_HINT" in ran.reason
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("a mistake"), KeyError("a"), NotImplementedError("not here"), PackageNotFoundError("backbench")]
+)
+@pytest.mark.parametrize("place", ["_converted", "_running"])
+def test_an_error_that_is_not_of_openvino_is_raised(
+    error: Exception, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(openvino_engine, place, broken)
+    with pytest.raises(type(error)):
+        engine_for("openvino", precision="float32")(doubled(), [ONES])
+
+
+def test_networks_are_kept_in_a_checkout_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "backbench":
+            raise PackageNotFoundError(name)
+        return installed(name)
+
+    installed = openvino_engine.version
+    monkeypatch.setattr(openvino_engine, "version", version)
+    _, ran = engine_for("openvino", precision="float32", folder=tmp_path, key={})(doubled(), [ONES])
+    assert (ran.engine, ran.reason) == ("openvino", "")
+    assert len(list(tmp_path.glob("*.xml"))) == 1
 
 
 def test_a_converted_network_is_kept_and_one_that_is_damaged_converted_anew(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from backbench.core.backbone import Backbone
@@ -18,7 +18,6 @@ class PlannedCell:
     """One cell to be measured: its place in the table and the digest of its identity.
 
     `frozen` of `stages` stages are frozen; `impossible` says why it cannot be measured, and is empty where it can.
-    With a `rate` it is only that one of the learning rates that race in the cell, and its id that of `part_of`.
     """
 
     freeze: str
@@ -28,7 +27,6 @@ class PlannedCell:
     cell_id: str
     identity: Mapping[str, Any]
     impossible: str = ""
-    rate: int | None = None
 
 
 def parse_freeze(text: str) -> tuple[str, ...]:
@@ -56,27 +54,10 @@ def planned_cells(job: Job) -> tuple[PlannedCell, ...]:
 
 
 def cells_to_measure(job: Job, among: Collection[str] | None = None) -> list[PlannedCell]:
-    """What a job is to measure and can, or `among` other ids, in the order of its plan: cells, and parts of cells."""
+    """What a job is to measure and can, or `among` other ids, in the order of its plan."""
     among = job.wanted if among is None else among
     possible = [cell for cell in planned_cells(job) if not cell.impossible]
-    if among is None:
-        return possible
-    asked: dict[str, list[tuple[str, int | None]]] = {}
-    for each in among:
-        cell_id, rate = whole_of(each)
-        asked.setdefault(cell_id, []).append((each, rate))
-    return [replace(cell, cell_id=each, rate=rate) for cell in possible for each, rate in asked.get(cell.cell_id, ())]
-
-
-def part_of(cell_id: str, rate: int) -> str:
-    """The id of a cell's training at one of its learning rates, of which it has so many before it."""
-    return f"{cell_id}.{rate}"
-
-
-def whole_of(asked: str) -> tuple[str, int | None]:
-    """The id of a cell, and the learning rate where it is that of a part."""
-    cell_id, _, rate = asked.partition(".")
-    return cell_id, int(rate) if rate else None
+    return possible if among is None else [cell for cell in possible if cell.cell_id in among]
 
 
 def frozen_share(backbone: Backbone, frozen: int) -> float:

@@ -57,23 +57,4 @@ class CellStarted:
     cell_id: str
 
 
-@dataclass(frozen=True)
-class Passed:
-    """A job that is a shard hands over the files of its frozen pass, by depth (`shards`)."""
-
-    paths: Mapping[int, Path]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Of a cell whose learning rates are trained apart, one after one more epoch, and its seconds so far.
-
-    `trial` is its curve as JSON-able content (`race.Trial`); it goes on, unless it has `ended`, because it is behind.
-    """
-
-    cell_id: str
-    trial: Mapping[str, Any]
-    seconds: float
-
-
-Event = Progress | CellFinished | Message | CellStarted | Passed | Scored | Summary
+Event = Progress | CellFinished | Message | CellStarted | Summary

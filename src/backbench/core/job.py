@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +35,7 @@ class Job:
     `backbone` is None for the hand-made CNN. `weights` and `pixels` are filled in when they are at hand. In `drafts`
     the job leaves trained weights for the sweep to take; None keeps none. Only memory and speed depend on
     `inference_batch`, the images of one call that trains nothing. With a `trial` its cells are not measured, but tried.
-    With a `shard` it is only the frozen pass of these images, first and past the last, its file in `drafts`. With
-    `shards` the frozen pass was made by others, and is in the files of each, by depth (`shards`). In a file `taken` are
-    ids of cells that others have taken over meanwhile.
+    In a file `taken` are ids of cells that others have taken over meanwhile.
     """
 
     backbone: Backbone | None
@@ -63,8 +60,6 @@ class Job:
     drafts: Path | None = None
     inference_batch: int = INFERENCE_BATCH
     trial: Trial | None = None
-    shard: tuple[int, int] | None = None
-    shards: tuple[Mapping[int, Path], ...] = ()
     taken: Path | None = None
 
     def is_taken(self, cell_id: str) -> bool:

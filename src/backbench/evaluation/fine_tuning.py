@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
@@ -78,18 +78,15 @@ def train(
     rates: Sequence[float],
     seed: int,
     stop_after: int | None = None,
-    rival: LearningRateRun | None = None,
     inference_batch: int = INFERENCE_BATCH,
     progress: Callable[[int, int], None] | None = None,
-    told: Callable[[LearningRateRun], None] = lambda _: None,
 ) -> Trained:
     """Train a model that gives logits, in place, with AdamW, warm-up and cosine; it ends with the best weights on val.
 
     labels [n] of all items of the dataset, `train` and `val` positions of items; every rate starts at the model's
     present weights and sees the same batches. A model that was trained here before keeps its compiled steps.
     `stop_after` cuts off after so many epochs of a schedule that is made for all of them, so that what it shows is the
-    beginning of the whole. `told` hears of each trial after every epoch but its last; a `rival` that was trained before
-    leads from the beginning. Raises DivergedError when every rate diverges before its first epoch is over.
+    beginning of the whole. Raises DivergedError when every rate diverges before its first epoch is over.
     """
     began = time.perf_counter()
     stepped: list[float] = []
@@ -119,9 +116,8 @@ def train(
             inference_batch=inference_batch,
             rate=rate,
             rng=np.random.default_rng(seed),
-            rival=trials[chosen] if chosen >= 0 else rival,
+            rival=trials[chosen] if chosen >= 0 else None,
             stepped=stepped,
-            told=told,
             progress=lambda done, position=position: (
                 progress and progress(position * epochs + done, len(rates) * epochs)
             ),  # type: ignore[misc]
@@ -152,7 +148,6 @@ def _trial(
     rival: LearningRateRun | None,
     stepped: list[float],
     progress: Callable[[int], None],
-    told: Callable[[LearningRateRun], None],
 ) -> tuple[LearningRateRun, list[NDArray[Any]] | None]:
     """One learning rate until it stops getting better, diverges or falls behind; and the state of its best epoch."""
     patience = max(LEAST_PATIENCE, round(PATIENCE * epochs))
@@ -188,7 +183,6 @@ def _trial(
         trial = LearningRateRun(rate, tuple(curve), BEHIND)
         if rival and trial.behind(rival, epoch):
             return trial, kept
-        told(replace(trial, ended=""))
     return LearningRateRun(rate, tuple(curve), "all epochs"), kept
 
 

@@ -13,18 +13,17 @@ import numpy as np
 from backbench.backbones import graph, scratch_cnn
 from backbench.backbones.graph import plain_keras
 from backbench.core.backbone import Backbone
-from backbench.core.cells import PlannedCell, augment_of, whole_of
+from backbench.core.cells import PlannedCell, augment_of
 from backbench.core.cells import cells_to_measure as cells_wanted
 from backbench.core.dataset import SPLITS
-from backbench.core.events import CellStarted, Message, Passed, Scored, Summary
+from backbench.core.events import CellStarted, Message, Summary
 from backbench.core.job import Job
 from backbench.core.timing import Clock, Emit
 from backbench.evaluation import fine_tuning, inference_cost, screening, trainable_part
 from backbench.evaluation.batches import Batches, PixelBatches, RecomputedActivationBatches, StoredActivationBatches
 from backbench.evaluation.cell_results import failed, finished
 from backbench.evaluation.checkpoints import keep_weights
-from backbench.evaluation.lr_selection import BEHIND, LearningRateRun, leader
-from backbench.evaluation.shared_pass import Network, pass_shard, pass_through
+from backbench.evaluation.shared_pass import Network, pass_through
 from backbench.features.device import environment
 from backbench.features.frozen_model import frozen_up_to, views_of
 from backbench.features.frozen_pass import sample
@@ -48,9 +47,6 @@ def run(job: Job, emit: Emit) -> None:
     clock = Clock(emit)
     if not wanted:
         pass
-    elif job.shard and job.backbone:
-        first, last = job.shard
-        emit(Passed(pass_shard(job, job.backbone, wanted, clock, first=first, last=last)))
     elif job.trial and job.trial.images and job.backbone:
         screening.screen(job, job.backbone, wanted[0], clock)
     elif job.backbone is None:
@@ -151,13 +147,6 @@ def _fine_tuned(
     before = clock.spent("fine-tuning", "evaluation")
     began = time.perf_counter()
     keras.utils.set_random_seed(cell.seed)
-
-    raced = network.raced.setdefault(whole_of(cell.cell_id)[0], {})
-
-    def told(trial: LearningRateRun) -> None:
-        if cell.rate is not None:  # others are trained elsewhere, and this one may be behind
-            clock.emit(Scored(cell.cell_id, trial.trace(), time.perf_counter() - began))
-
     try:
         with clock.phase("fine-tuning") as report:
             source, scales = _source(job, network, cell)
@@ -172,23 +161,16 @@ def _fine_tuned(
                 val=data.indices("val"),
                 epochs=job.epochs,
                 batch_size=job.batch_size,
-                rates=_rates(job, cell),
+                rates=_rates(job),
                 seed=cell.seed,
                 stop_after=job.trial.epochs if job.trial else None,
                 inference_batch=job.inference_batch,
-                rival=leader(raced, cell.rate or 0),
                 progress=report,
-                told=told,
             )
-            if cell.rate is not None:
-                (raced[cell.rate],) = trained.trials
         fit_seconds = time.perf_counter() - began
         clock.seconds[STARTING] = clock.spent(STARTING) + trained.starting
         if job.trial:
             clock.emit(screening.trained(job, cell, model, source, seconds=fit_seconds))
-            return
-        if cell.rate is not None and trained.trials[0].ended == BEHIND:  # nobody asks for what it predicts
-            told(trained.trials[0])
             return
         with clock.phase("evaluation"):
             found = {
@@ -226,10 +208,8 @@ def _fine_tuned(
     clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(filter(None, reasons)), model=kept))
 
 
-def _rates(job: Job, cell: PlannedCell) -> tuple[float, ...]:
+def _rates(job: Job) -> tuple[float, ...]:
     rates = fine_tuning.RATES if job.pretrained else fine_tuning.RATES_FROM_SCRATCH
-    if cell.rate is not None:
-        return rates[cell.rate : cell.rate + 1]
     return rates[:1] if job.trial else rates
 
 
@@ -242,7 +222,7 @@ def _cost(job: Job, network: Network, clock: Clock) -> dict[str, Any]:
 
 def _estimate(job: Job, cell: PlannedCell, network: Network) -> str:
     """How long training everything will take at most, from the frozen pass: a training step is about three of it."""
-    data, rates = job.dataset, len(_rates(job, cell))
+    data, rates = job.dataset, len(_rates(job))
     passes = 3 * len(data.indices("train")) + len(data.indices("val"))
     an_epoch = network.pass_seconds * passes / len(data.ids)
     minutes = max(1, round(an_epoch * job.epochs * rates / 60))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 # From this epoch on a trial ends that has never been as good as the leading one had been by then.
@@ -57,36 +57,3 @@ class DivergedError(FloatingPointError):
     def __init__(self, trials: Sequence[LearningRateRun]) -> None:
         super().__init__("the loss was not finite in the first epoch at any learning rate: training diverged")
         self.trials = tuple(trials)
-
-
-def from_trace(trace: Mapping[str, Any]) -> LearningRateRun:
-    """What `Trial.trace` has written."""
-    return LearningRateRun(trace["rate"], tuple(Epoch(**point) for point in trace["curve"]), trace["ended"])
-
-
-def leader(trials: Mapping[int, LearningRateRun], before: int) -> LearningRateRun | None:
-    """Whom the trial at a place races against, None where not all of those before it are known."""
-    if not before or set(range(before)) - set(trials):
-        return None
-    found, chosen = run_again([trials[place] for place in range(before)])
-    return found[chosen] if chosen >= 0 else None
-
-
-def run_again(trials: Sequence[LearningRateRun]) -> tuple[tuple[LearningRateRun, ...], int]:
-    """What trials that ran to their own ends would have been one after the other, and which wins, -1 for none.
-
-    A trial ends where it falls behind the one that led before it; that could not have won any more.
-    """
-    found: list[LearningRateRun] = []
-    chosen = -1
-    for trial in trials:
-        if chosen >= 0:
-            # In its last epoch it ended for a reason that goes first, unless it was the next one that broke it.
-            last = len(trial.curve) + (trial.ended == "diverged")
-            lost = (epoch for epoch in range(1, last) if trial.behind(found[chosen], epoch))
-            if epoch := next(lost, 0):
-                trial = replace(trial, curve=trial.curve[:epoch], ended=BEHIND)
-        found.append(trial)
-        if trial.curve and trial.ended != BEHIND and (chosen < 0 or trial.best > found[chosen].best):
-            chosen = len(found) - 1
-    return tuple(found), chosen

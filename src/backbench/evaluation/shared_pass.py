@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,13 +17,11 @@ from backbench.core.timing import Clock
 from backbench.evaluation import eigenbasis, fine_tuning, trainable_part, transferability
 from backbench.evaluation.cross_entropy_gpu import where_it_fits
 from backbench.evaluation.linear_probe import ProbePath, fit_path
-from backbench.evaluation.lr_selection import LearningRateRun
 from backbench.features.activation_store import ActivationStore
 from backbench.features.engines import keras_engine
 from backbench.features.engines.base import EngineReport
-from backbench.features.frozen_model import _built, _files, features_key, views_of
-from backbench.features.frozen_pass import augmented_pass, batches, frozen_pass, sample, write_all
-from backbench.features.shard_files import Shapes, sign, together, writing
+from backbench.features.frozen_model import _built, features_key, views_of
+from backbench.features.frozen_pass import augmented_pass, frozen_pass, sample
 
 
 @dataclass(frozen=True)
@@ -49,8 +45,6 @@ class Network:
     ran: EngineReport
     pass_seconds: float
     probe_seconds: float
-    # Of cells whose learning rates are trained one by one, those that were trained here, by their place.
-    raced: dict[str, dict[int, LearningRateRun]] = field(default_factory=dict)
     # What was last trained of it, by the number of frozen stages, with its compiled steps.
     tails: dict[int, keras.Model] = field(default_factory=dict)
 
@@ -70,21 +64,15 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[PlannedCell], clock:
     train, views = data.indices("train"), views_of(job)
     before = clock.spent("frozen pass")
     with clock.phase("frozen pass") as report:
-        key = features_key(job, backbone, wanted[0], kept)
-        shapes: dict[int, Shapes] = {depth: boundary.shapes for depth, boundary in kept.items() if boundary.files}
-        shapes[len(backbone.stages)] = [(frozen.width,)]
         features, passed = frozen_pass(
             frozen,
             pixels,
             data.rows,
-            key=key,
+            key=features_key(job, backbone, wanted[0], kept),
             cache=job.cache,
             kept=list(kept.values()),
-            elsewhere=together(job.shards, key=key, rows=len(data.rows), shapes=shapes),
             progress=report,
         )
-        for file in _files(job):  # they are copies, and a process that is ended leaves them behind
-            file.unlink()
         if views > 1:  # by the same images, should the cache have had the features
             frozen.settle(sample(pixels, data.rows))
     clock.seconds["frozen pass"] = before + passed  # what it took, should the cache have had it
@@ -152,32 +140,3 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[PlannedCell], clock:
         passed,
         clock.spent("probe") - before,
     )
-
-
-def pass_shard(
-    job: Job, backbone: Backbone, wanted: list[PlannedCell], clock: Clock, *, first: int, last: int
-) -> dict[int, Path]:
-    """Files of the frozen pass of the rows from `first` up to `last`, as `pass_through` would compute them, by depth.
-
-    Raises FloatingPointError where activations at a boundary cannot be kept, ValueError without a place for the files.
-    """
-    if job.drafts is None:
-        raise ValueError(f"{job.label}: a shard needs a folder for its files")
-    data, pixels = job.dataset, job.images()
-    *_, kept, frozen = _built(job, backbone, wanted, clock)
-    deepest = len(backbone.stages)
-    depths = {cell.frozen for cell in wanted}
-    shapes: dict[int, Shapes] = {depth: found.shapes for depth, found in kept.items() if depth in depths}
-    shapes[deepest] = [(frozen.width,)]
-    job.drafts.mkdir(parents=True, exist_ok=True)
-    paths = {depth: job.drafts / f"{first}-{last}.{depth}.h5" for depth in shapes}
-    with clock.phase("frozen pass") as report:
-        frozen.settle(sample(pixels, data.rows))
-        began = time.perf_counter()
-        with writing(paths, rows=last - first, shapes=shapes) as filling:
-            outputs = frozen.forward(batches(pixels, data.rows[first:last], size=frozen.batch))
-            at_boundaries = [filling.get(depth, kept[depth]) for depth in kept]  # without files they keep nothing
-            write_all(outputs, frozen.scales, filling[deepest], at_boundaries, rows=last - first, progress=report)
-            key = features_key(job, backbone, wanted[0], kept)
-            sign(filling, key, first=first, ran=frozen.ran, seconds=time.perf_counter() - began)
-    return paths

@@ -65,7 +65,7 @@ def workload_of(job: Job, wanted: Collection[str]) -> Workload:
             after = sum(flops[cell.frozen :])
             before = sum(flops[: cell.frozen]) if cell.frozen and cell.frozen not in kept else 0.0
             once = everything * (before + after)
-            training[cell.cell_id] = _training(job, after, before, train, val, parts=cell.rate is not None) + once
+            training[cell.cell_id] = _training(job, after, before, train, val) + once
     return Workload(passes * rows * sum(flops), passes * probe, training, 4 * everything * width, sum(kept.values()))
 
 
@@ -75,8 +75,8 @@ def flops(job: Job) -> float:
     return work.frozen + sum(work.training.values())
 
 
-def _training(job: Job, trained: float, recomputed: float, train: int, val: int, *, parts: bool = False) -> float:
-    trials, epochs = (TRIALS if job.pretrained and not parts else 1), job.epochs
+def _training(job: Job, trained: float, recomputed: float, train: int, val: int) -> float:
+    trials, epochs = (TRIALS if job.pretrained else 1), job.epochs
     if job.trial:
         trials, epochs = 1, job.trial.epochs or 0
     return trials * epochs * (train * (STEP * trained + recomputed) + val * (trained + recomputed))

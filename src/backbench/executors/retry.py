@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backbench.core.cells import part_of, planned_cells, whole_of
-from backbench.core.events import CellFinished, CellStarted, Event, Progress, Scored, Summary
+from backbench.core.cells import planned_cells
+from backbench.core.events import CellFinished, CellStarted, Event, Progress, Summary
 from backbench.core.job import Job
 from backbench.core.timing import in_words
 
@@ -79,9 +79,6 @@ class Attempt:
             self.job, self.losses = without(self.job, event.cell.cell_id), 0
             if self.halved:
                 event = replace(event, cell=replace(event.cell, reason=self._with_less_memory(event.cell.reason)))
-        elif isinstance(event, Scored) and event.trial["ended"]:  # it is behind, and that is all of it
-            self.cell, self.since = None, time.monotonic()
-            self.job, self.losses = without(self.job, event.cell_id), 0
         elif isinstance(event, Summary):
             self.over = True
         if not self.trial_for:
@@ -174,9 +171,7 @@ def _with_batch(job: Job, batch_size: int) -> Job:
     theirs = {
         ours.cell_id: theirs.cell_id for ours, theirs in zip(planned_cells(job), planned_cells(other), strict=True)
     }
-    halves = ((theirs[cell_id], rate) for cell_id, rate in map(whole_of, owed(job)))
-    wanted = tuple(cell_id if rate is None else part_of(cell_id, rate) for cell_id, rate in halves)
-    return replace(other, wanted=wanted, drafts=None)
+    return replace(other, wanted=tuple(theirs[cell] for cell in owed(job)), drafts=None)
 
 
 def without(job: Job, cell: str | None) -> Job:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,6 @@ from numpy.typing import NDArray
 COMFORTABLE = 2.0**7
 
 Rows = NDArray[np.int64]
-
-
-class ActivationSink(Protocol):
-    """What takes the tensors of one boundary, some rows at a time."""
-
-    @property
-    def shapes(self) -> Sequence[tuple[int, ...]]:
-        """Those of its tensors without the batch."""
-        ...
-
-    def write(self, start: int, outputs: Sequence[NDArray[np.float16]], scales: Sequence[float]) -> None:
-        """Keep the tensors of some rows in a line, which were divided by `scales`."""
-        ...
 
 
 class ActivationStore:

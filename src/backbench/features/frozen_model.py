@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -39,8 +38,7 @@ def _built(
         depths = sorted({cell.frozen for cell in planned_cells(job) if 0 < cell.frozen < cell.stages}, reverse=True)
         strides = [backbone.stages[depth - 1].stride for depth in depths]
         boundaries = dict(zip(depths, stages.boundaries(body, strides), strict=True))
-        with_files = set() if job.shard else {cell.frozen for cell in wanted}
-        kept = room_for(job, boundaries, wanted=with_files)
+        kept = room_for(job, boundaries, wanted={cell.frozen for cell in wanted})
         frozen = frozen_up_to(job, backbone, body, list(kept), seed=wanted[0].seed)
     return body, boundaries, kept, frozen
 
@@ -71,8 +69,7 @@ def room_for(
 ) -> dict[int, ActivationStore]:
     """The boundaries that fit into what may be used of the disk, smallest first; those that are wanted have files."""
     data = job.dataset
-    free = shutil.disk_usage(job.cache).free + sum(path.stat().st_size for path in _files(job))
-    room = min(job.keep_bytes, int(SHARE_OF_DISK * free))
+    room = min(job.keep_bytes, int(SHARE_OF_DISK * shutil.disk_usage(job.cache).free))
     kept: dict[int, ActivationStore] = {}
     views = views_of(job)
     train = data.indices("train")
@@ -84,11 +81,6 @@ def room_for(
             folder = job.cache / "activations" if depth in wanted else None
             kept[depth] = ActivationStore(shapes, items=len(data.ids), train=train, views=views, folder=folder)
     return kept
-
-
-def _files(job: Job) -> list[Path]:
-    """Those of a job's shards that are there, until they have been read."""
-    return [path for shard in job.shards for path in shard.values() if path.is_file()]
 
 
 def views_of(job: Job) -> int:

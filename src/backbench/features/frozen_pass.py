@@ -18,11 +18,10 @@ from backbench.core import files as caching
 from backbench.core.cache import hold
 from backbench.core.job import INFERENCE_BATCH
 from backbench.data.augmentation import view
-from backbench.features.activation_store import ActivationSink, ActivationStore, Rows, nameless, scale_for
+from backbench.features.activation_store import ActivationStore, Rows, nameless, scale_for
 from backbench.features.engines import engine_for
 from backbench.features.engines.base import Engine, EngineReport, Forward, Inputs, pieces
 from backbench.features.feature_cache import stored_features
-from backbench.features.shard_files import Shards
 
 KERAS = engine_for("keras", precision="float32")
 
@@ -130,12 +129,9 @@ def frozen_pass(
     key: Mapping[str, Any],
     cache: Path,
     kept: Sequence[ActivationStore] = (),
-    elsewhere: Shards | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], float]:
     """Features [n, d] of the images `pixels[rows]`, mapped, and the seconds they took once the engine was ready.
-
-    What others have computed `elsewhere` is not computed again.
 
     They are computed once per key. The tensors of the frozen part are those of the boundaries to be `kept`, in order.
     `key` names everything that could change a value: pixels, weights, preprocessing, engine, versions. Features in the
@@ -150,19 +146,13 @@ def frozen_pass(
     ):
         features, seconds, frozen.ran = recalled
         return features, seconds
+    frozen.settle(sample(pixels, rows))
+    outputs = frozen.forward(batches(pixels, rows, size=frozen.batch))
     began = time.perf_counter()
-    if elsewhere:
-        frozen.ran, began = elsewhere.ran, began - elsewhere.seconds
-        outputs, scales = elsewhere.read(frozen.batch), elsewhere.scales
-        kept = [boundary for boundary in kept if boundary.files]
-    else:
-        frozen.settle(sample(pixels, rows))
-        began += frozen.ready_seconds
-        outputs, scales = frozen.forward(batches(pixels, rows, size=frozen.batch)), frozen.scales
     with caching.whole_file(path) as temporary:
         features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(rows), frozen.width))
         caching.reserve(temporary)  # a full disk shows now, and not as a crash
-        write_all(outputs, scales, features, kept, rows=len(rows), progress=progress)
+        write_all(outputs, frozen.scales, features, kept, rows=len(rows), progress=progress)
         features.flush()
         digest = caching.sha256_file(temporary)
         # Opened under this name: another process that computes the same may soon give the other one to its own file.
@@ -207,7 +197,7 @@ def write_all(
     outputs: Iterable[Sequence[NDArray[Any]]],
     scales: Sequence[float],
     features: Any,
-    kept: Sequence[ActivationSink],
+    kept: Sequence[ActivationStore],
     *,
     rows: int,
     first: int = 0,

@@ -9,11 +9,11 @@ import pytest
 from support.planned_jobs import cells_of, planned
 
 from backbench.core.cells import Cell
-from backbench.core.events import CellFinished, CellStarted, Message, Summary
-from backbench.core.job import Job
+from backbench.core.events import CellFinished, CellStarted, Message, Progress, Summary
+from backbench.core.job import Job, Trial
 from backbench.evaluation.workload import Workload, workload_of
-from backbench.executors.ray import lr_splits
-from backbench.executors.ray.work_stealing import Parts, split, to_hand_over, worth
+from backbench.executors.ray import work_stealing
+from backbench.executors.ray.work_stealing import Parts, longest_first, split, to_hand_over, worth
 from backbench.executors.retry import Attempt, JobFailure
 
 
@@ -22,6 +22,18 @@ def job() -> Job:
     """Five cells of the small CNN on a few real digits."""
     (job,) = planned(limit=20, seeds=5, image_size=16, backbones="scratch")
     return replace(job, wanted=cells_of(job))
+
+
+def test_cells_are_measured_longest_first() -> None:
+    (mobile,) = planned(limit=20, seeds=1, image_size=96, backbones="MobileNetV2", freeze="all,all-1,all-2")
+    frozen, short, long = cells_of(mobile)
+    training = workload_of(mobile, cells_of(mobile)).training
+    assert training[short] < training[long]
+    assert longest_first(mobile) == (frozen, long, short), "what is not trained precedes all"
+    assert longest_first(replace(mobile, wanted=(short, long))) == (long, short)
+    assert longest_first(replace(mobile, trial=Trial(epochs=1))) == (frozen, long, short)
+    (scratch,) = planned(limit=20, seeds=2, image_size=16, backbones="scratch")
+    assert longest_first(scratch) == cells_of(scratch), "equals stay in their order"
 
 
 def test_every_other_of_what_has_not_begun_can_be_handed_over(job: Job) -> None:
@@ -62,7 +74,7 @@ def test_the_job_with_the_longest_cell_to_hand_over_does(job: Job, monkeypatch: 
     long.job = replace(long.job, wanted=cells_of(long.job)[:3])
     kept, given, last = long.job.wanted or ()
     assert split([long, short]) is None
-    monkeypatch.setattr(lr_splits, "FEW", 0.0)
+    monkeypatch.setattr(work_stealing, "FEW", 0.0)
     found = split([long, short], share=0.0)
     assert found is not None
     assert found[0] is long
@@ -74,6 +86,19 @@ def test_the_job_with_the_longest_cell_to_hand_over_does(job: Job, monkeypatch: 
 
 
 SUMMARY = Summary("scratch", {}, {})
+
+
+def test_cells_that_broke_are_told_at_once_and_the_others_go_on(job: Job) -> None:
+    book = Parts()
+    book.begin(0)
+    broken = JobFailure("failed", "killed", cells=("a",))
+    cell = CellFinished(Cell("b", "ok", "", {}, {}))
+    assert book.tell(0, Attempt(replace(job, wanted=("b",))), [broken, Progress("training", 1, 3), cell]) == [
+        broken,
+        Progress("training", 1, 3),
+        cell,
+    ]
+    assert book.end(0, job) == [SUMMARY]
 
 
 def test_a_job_in_parts_is_over_with_the_last_of_them(job: Job) -> None:

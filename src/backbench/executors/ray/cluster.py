@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +16,12 @@ from backbench.core.errors import RequestError
 from backbench.core.events import Event
 from backbench.core.job import Job
 from backbench.evaluation.workload import memory_of
-from backbench.executors.ray.feature_shards import Left, Passes, cuts
 from backbench.executors.ray.file_transfer import FileServer
-from backbench.executors.ray.lr_splits import longest_first
 from backbench.executors.ray.resources import TaskResources, demand
 from backbench.executors.ray.session import connected, installed, nodes
 from backbench.executors.ray.task import Task, last_line, listen, result
-from backbench.executors.ray.work_stealing import Parts, split
-from backbench.executors.retry import OUT_OF_TIME, Attempt, JobFailure, owed, without
+from backbench.executors.ray.work_stealing import Parts, longest_first, split
+from backbench.executors.retry import OUT_OF_TIME, Attempt, JobFailure, owed
 
 __all__ = ["installed", "run"]
 
@@ -48,9 +46,8 @@ def run(
 
     Yields (number, event) as events arrive. On its node a job runs as `local.run` runs it, with the same `timeout` and
     the same second attempts; a job whose node or worker is lost goes on elsewhere with the cells that it still owes.
-    When there are no more jobs, workers take over cells of those that run, where they are worth it (`parts`); of a cell
-    that is long for a worker's share of all jobs' work, `total` in FLOPs, each learning rate by itself (`rates`). The
-    frozen pass of a job that is more than a share is made first, by several if it is long (`passes`).
+    When there are no more jobs, workers take over cells of those that run, where they are worth it (`parts`); how many
+    at a time depends on the work of all jobs, `total` in FLOPs.
     None in place of a job, and `deadline`, mean what they mean there. Raises RequestError where there is no cluster, or
     nodes have other versions.
     """
@@ -60,36 +57,22 @@ def run(
         stack.callback(cluster.close)
         waiting = iter(jobs)
         again: deque[tuple[int, Attempt]] = deque()
-        parts, passes = Parts(), Passes()
-
-        def over(position: int, job: Job) -> Iterator[tuple[int, Event | JobFailure]]:
-            yield from ((position, event) for event in parts.end(position, job))
-            if parts.are_over(position):
-                passes.forget(position)
-
+        parts = Parts()
         while time.monotonic() < last:
             unready = False
             while again or cluster.has_room():
                 if again:
-                    position, attempt = again.popleft()
-                    if attempt.job.wanted == ():
-                        yield from over(position, attempt.job)
-                    else:
-                        cluster.start(position, attempt, passes.blocks(position))
+                    cluster.start(*again.popleft())
                 elif ready := next(waiting, ()):
-                    position, share = ready[0], cluster.share(total)
-                    job = replace(ready[1], wanted=longest_first(ready[1], share))
-                    if shards := cuts(job, share):
-                        again.extend((position, shard) for shard in passes.begin(position, job, shards))
-                    else:
-                        parts.begin(position)
-                        cluster.start(position, Attempt(job))
+                    position, job = ready
+                    parts.begin(position)
+                    cluster.start(position, Attempt(replace(job, wanted=longest_first(job))))
                 elif ready is None:
                     unready = True
                     break
                 elif found := cluster.to_hand_over(total):
                     parts.begin(found[0])
-                    cluster.start(*found, passes.blocks(found[0]))
+                    cluster.start(*found)
                 else:
                     break
             if not (cluster.running or unready):
@@ -97,27 +80,14 @@ def run(
             patience = UNREADY if unready else PATIENCE
             for task in cluster.ready(max(0.0, min(patience, last - time.monotonic()))):
                 told, following = listen(ray, task, logs)
-                book = passes if task.attempt.job.shard else parts
-                yield from ((task.position, event) for event in book.tell(task.position, task.attempt, told))
+                yield from ((task.position, event) for event in parts.tell(task.position, task.attempt, told))
                 if task.ended:
                     cluster.end(task)
-                if following:
+                if following and owed(following.job):
                     again.append((task.position, following))
-                elif task.ended and book is parts:
-                    yield from over(task.position, task.attempt.job)
-                elif task.ended and (after_pass := passes.end(task.position, task.attempt.job, task.left)):
-                    parts.begin(task.position)
-                    again.append((task.position, Attempt(after_pass)))
-                for position, part in parts.given_up():
-                    again.extend(cluster.give_up(position, part))
-                    for other, attempt in again:
-                        if other == position:
-                            attempt.job = without(attempt.job, part)
-        done = [(position, attempt) for position, attempt in again if attempt.job.wanted == ()]
-        for position, attempt in done:
-            yield from over(position, attempt.job)
-        waits = [position for position, attempt in again if attempt.job.wanted != ()]
-        stopped = [*(task.position for task in cluster.running), *waits]
+                elif task.ended:
+                    yield from ((task.position, event) for event in parts.end(task.position, task.attempt.job))
+        stopped = [*(task.position for task in cluster.running), *(position for position, _ in again)]
         cluster.close()
         yield from ((position, OUT_OF_TIME) for position in dict.fromkeys(stopped))
 
@@ -176,8 +146,8 @@ class _Cluster:
         room = self._demand().room
         return total / room if room > 1 else math.inf
 
-    def start(self, position: int, attempt: Attempt, blocks: Sequence[Left] = ()) -> None:
-        """Hand a job to the cluster, which starts it where what it asks for is free; `blocks` are of its shards."""
+    def start(self, position: int, attempt: Attempt) -> None:
+        """Hand a job to the cluster, which starts it where what it asks for is free."""
         job, asked = attempt.job, self._demand()
         if id(job.dataset) not in self._datasets:  # once for all of its jobs
             self._datasets[id(job.dataset)] = job.dataset, self._ray.put(job.dataset)
@@ -194,7 +164,6 @@ class _Cluster:
             shelf=self._shelf,
             expected=self._versions,
             timeout=self._timeout,
-            blocks=blocks,
             number=self._started,
         )
         self.running.append(Task(self._started, position, attempt, events))
@@ -211,19 +180,6 @@ class _Cluster:
         task = next(task for task in self.running if task.attempt is found[0])
         self._shelf.take_over.remote(task.number, owed(found[1].job))
         return task.position, found[1]
-
-    def give_up(self, position: int, part: str) -> Iterator[tuple[int, Attempt]]:
-        """End the task of a job that is at this part of a cell; what it has besides is to go on."""
-        for task in [task for task in self.running if task.position == position]:
-            attempt = task.attempt
-            if part not in owed(attempt.job) or attempt.over or attempt.job.shard:
-                continue
-            attempt.job = without(attempt.job, part)
-            if attempt.cell == part:
-                self.end(task)
-                yield position, attempt.next(attempt.job)
-            else:  # it has not begun
-                self._shelf.take_over.remote(task.number, [part])
 
     def ready(self, patience: float) -> Iterator[Task]:
         """Tasks with something to tell, each once; none after so many seconds without news."""

@@ -73,21 +73,6 @@ class FileChunk:
     content: bytes
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """What comes next are so many blocks of a shard's file of one depth, for other nodes."""
-
-    depth: int
-    count: int
-
-
-def blocks(path: Path) -> Iterator[bytes]:
-    """A file in blocks."""
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            yield block
-
-
 def fetch(target: Path, *, sha256: str, blocks: Iterable[bytes]) -> bool:
     """Have a file under its name on this machine; whether it had to come here.
 

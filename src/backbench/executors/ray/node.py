@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
 import platform
-import shutil
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -24,16 +22,14 @@ import ray
 from backbench.backbones import place_of, weights_here
 from backbench.core import hardware
 from backbench.core.cache import cache_root, evict, forget_leftovers, hold, letting_go, limit_bytes
-from backbench.core.cells import cells_to_measure
 from backbench.core.dataset import Dataset
 from backbench.core.errors import BackbenchError, RequestError
-from backbench.core.events import CellFinished, Event, Message, Passed, Progress
+from backbench.core.events import CellFinished, Event, Progress
 from backbench.core.files import whole_file
 from backbench.core.job import Job
 from backbench.core.version import __version__
 from backbench.executors import local
-from backbench.executors.ray import file_transfer
-from backbench.executors.ray.file_transfer import BLOCK, Blocks, FileChunk, fetch, pieces
+from backbench.executors.ray.file_transfer import FileChunk, fetch, pieces
 from backbench.executors.retry import JobFailure
 
 # What computes the numbers: nodes whose versions differ would not fill one table.
@@ -85,15 +81,13 @@ def perform(
     shelf: Any,
     expected: Mapping[str, str],
     timeout: float | None,
-    blocks: Sequence[Mapping[int, Sequence[Any]]] = (),
     number: int = 0,
-) -> Iterator[Event | JobFailure | FileChunk | Blocks | bytes]:
+) -> Iterator[Event | JobFailure | FileChunk]:
     """Run a job in a process of its own on this node; a generator task, whose events the sweep's machine hears.
 
-    `job` comes without its dataset, which all jobs share; `blocks` are references to the files of its shards. Trained
-    weights precede their cell, piece by piece, and the logs come last. A shard leaves its own files in blocks. Of cells
-    that others take over from the task of this `number` the job hears before it begins with them. Raises RequestError
-    on a node with other versions.
+    `job` comes without its dataset, which all jobs share. Trained weights precede their cell, piece by piece, and the
+    logs come last. Of cells that others take over from the task of this `number` the job hears before it begins with
+    them. Raises RequestError on a node with other versions.
     """
     compare(expected)
     # A limit of Ray's own, which shares out the cores beside several GPUs; elsewhere a job has the node to itself.
@@ -103,7 +97,7 @@ def perform(
     forget_leftovers(cache)
     (cache / "jobs").mkdir(parents=True, exist_ok=True)
     with letting_go(), tempfile.TemporaryDirectory(prefix=".", dir=cache / "jobs") as place, ExitStack() as stack:
-        logs, drafts = Path(place, "logs"), Path(place, "drafts") if job.drafts or job.shard else None
+        logs, drafts = Path(place, "logs"), Path(place, "drafts") if job.drafts else None
         try:
             job = _brought_here(replace(job, dataset=dataset, drafts=drafts), shelf=shelf, cache=cache)
         except BackbenchError as error:
@@ -113,14 +107,6 @@ def perform(
             why = f"{error.filename or cache}: {error.strerror or error}"
             yield JobFailure("failed", f"the node {socket.gethostname()} could not keep what the job reads ({why})")
             return
-        try:
-            shards = [_from_blocks(left, job, Path(place, str(which))) for which, left in enumerate(blocks)]
-            job = replace(job, shards=tuple(shards))
-        except (ray.exceptions.RayError, OSError) as error:
-            for which in range(len(blocks)):
-                shutil.rmtree(Path(place, str(which)), ignore_errors=True)
-            why = type(error).__name__
-            yield Message(f"{job.label}: its frozen pass is made again, for what its shards left cannot be had ({why})")
         taken = Path(place, "taken")
         job = replace(job, taken=taken)
         stack.enter_context(_hearing(taken, shelf, number))
@@ -131,11 +117,6 @@ def perform(
                 if event.phase == last[0] and time.monotonic() - last[1] < QUIET:
                     continue
                 last = event.phase, time.monotonic()
-            if isinstance(event, Passed):
-                for depth, path in event.paths.items():
-                    yield Blocks(depth, math.ceil(path.stat().st_size / BLOCK))
-                    yield from file_transfer.blocks(path)
-                continue
             if isinstance(event, CellFinished) and event.model:
                 yield from pieces(event.model, "model")
                 event.model.unlink()
@@ -166,17 +147,6 @@ def _hearing(path: Path, shelf: Any, number: int) -> Iterator[None]:
     finally:
         done.set()
         listener.join()
-
-
-def _from_blocks(blocks: Mapping[int, Sequence[Any]], job: Job, folder: Path) -> dict[int, Path]:
-    """What a job reads of a shard. Raises RayError where a block is lost, OSError where there is no room."""
-    folder.mkdir()
-    depths = {max(blocks), *(cell.frozen for cell in cells_to_measure(job))} & set(blocks)
-    for depth in depths:
-        with (folder / f"{depth}.h5").open("wb") as stream:
-            for block in blocks[depth]:
-                stream.write(ray.get(block))
-    return {depth: folder / f"{depth}.h5" for depth in depths}
 
 
 def _brought_here(job: Job, *, shelf: Any, cache: Path) -> Job:

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backbench.core.errors import BackbenchError
 from backbench.core.events import CellFinished, CellStarted, Event
-from backbench.executors.ray.file_transfer import Blocks, FileChunk, put_down
+from backbench.executors.ray.file_transfer import FileChunk, put_down
 from backbench.executors.retry import FITS, Attempt, JobFailure, after, after_loss, owed
 
 
 @dataclass
 class Task:
-    """A job on its way through the cluster. `events` is Ray's generator, of a reference for each event.
-
-    `blocks` are references to what a shard leaves at each depth, what they hold stays where it is; so many are still
-    `due`, of the last one.
-    """
+    """A job on its way through the cluster. `events` is Ray's generator, of a reference for each event."""
 
     number: int
     position: int
     attempt: Attempt
     events: Any
     ended: bool = False
-    blocks: dict[int, list[Any]] = field(default_factory=dict)
-    due: int = 0
-
-    @property
-    def left(self) -> dict[int, list[Any]]:
-        """The blocks, none unless all of them are there."""
-        return {} if self.due or not self.attempt.over else self.blocks
 
 
 def result(ray: Any, reference: Any) -> Any:
@@ -49,18 +38,10 @@ def listen(ray: Any, task: Task, logs: Path) -> tuple[Sequence[Event | JobFailur
     """What a task has to tell, and the next attempt at its job where that comes to an end before its time."""
     attempt = task.attempt
     try:
-        coming = next(task.events)
-        if task.due:
-            next(reversed(task.blocks.values())).append(coming)
-            task.due -= 1
-            return [], None
-        said: Event | JobFailure | FileChunk | Blocks = result(ray, coming)
+        said: Event | JobFailure | FileChunk = result(ray, next(task.events))
     except StopIteration:
         task.ended = True
-        end = JobFailure("failed", "its task ended without a word")
-        if attempt.job.shard and not attempt.over:  # its last blocks are what became of its worker
-            return after_loss(attempt, end)
-        return ([], None) if attempt.over else after(attempt, end)
+        return ([], None) if attempt.over else after(attempt, JobFailure("failed", "its task ended without a word"))
     except ray.exceptions.RayTaskError as error:
         task.ended = True
         return after(attempt, JobFailure("failed", f"its task failed with {last_line(error.cause)}"))
@@ -70,9 +51,6 @@ def listen(ray: Any, task: Task, logs: Path) -> tuple[Sequence[Event | JobFailur
     if isinstance(said, FileChunk):
         if (folder := attempt.job.drafts if said.kind == "model" else logs) is not None:
             put_down(said, folder)
-        return [], None
-    if isinstance(said, Blocks):
-        task.blocks[said.depth], task.due = [], said.count
         return [], None
     if isinstance(said, JobFailure):
         if attempt.trial_for:

@@ -1,7 +1,6 @@
 """A job in several parts, so that workers without a job take over cells of those that have most left to do.
 
-Each part makes its own frozen pass, unless that was made before (`passes`); cells do not know of each other. Nothing
-here starts or stops a process.
+Each part makes its own frozen pass; cells do not know of each other. Nothing here starts or stops a process.
 """
 
 from __future__ import annotations
@@ -11,17 +10,23 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
-from backbench.core.cells import part_of, whole_of
-from backbench.core.events import CellFinished, Event, Scored, Summary
+from backbench.core.events import Event, Summary
 from backbench.core.job import Job
-from backbench.evaluation.workload import TRIALS, Workload, workload_of
-from backbench.executors.ray import lr_splits
-from backbench.executors.ray.lr_splits import Rates
+from backbench.evaluation.workload import Workload, workload_of
 from backbench.executors.retry import Attempt, JobFailure, owed
 
 # What is handed over at a time is this part of a worker's share of all work, and at least the longest cell: whoever is
 # done early comes back for more, and what is long must not wait behind it.
 HANDED_OVER = 1 / 32
+
+# FLOPs of training below which a process of its own, with all that it has to start, is not worth it.
+FEW = 3e13
+
+
+def longest_first(job: Job) -> tuple[str, ...]:
+    """Ids of the cells that a job owes, the most work first; what is not trained precedes all of them."""
+    training = workload_of(job, owed(job)).training
+    return tuple(sorted(owed(job), key=lambda cell: -training.get(cell, math.inf)))
 
 
 def to_hand_over(
@@ -32,7 +37,7 @@ def to_hand_over(
     At most every other one, for the rest is for who has them now; the longest goes first where that one has begun with
     another. None where nothing is left to share.
     """
-    if attempt.trial_for or attempt.over or attempt.job.shard:
+    if attempt.trial_for or attempt.over:
         return ()
     rest = [cell for cell in owed(attempt.job) if cell != attempt.cell]
     found: list[str] = []
@@ -46,7 +51,7 @@ def to_hand_over(
 
 def worth(work: Workload) -> bool:
     """Whether cells are more work than what all of a job's cells share, which whoever takes them over may do again."""
-    return sum(work.training.values()) > work.frozen + work.probe + lr_splits.FEW
+    return sum(work.training.values()) > work.frozen + work.probe + FEW
 
 
 def split(
@@ -76,17 +81,12 @@ def split(
 
 
 class Parts:
-    """Of each job how many parts are on their way, so that it is over once, with the last of them.
-
-    Of each cell whose learning rates are trained apart it has those that are done, so that it is told whole.
-    """
+    """Of each job how many parts are on their way, so that it is over once, with the last of them."""
 
     def __init__(self) -> None:
         self._open: Counter[int] = Counter()
         self._summaries: dict[int, Summary] = {}
-        self._rates: dict[tuple[int, str], Rates] = {}
         self._broken: set[int] = set()
-        self._given_up: list[tuple[int, str]] = []
 
     def begin(self, position: int) -> None:
         """One more part of a job."""
@@ -107,59 +107,10 @@ class Parts:
                     self._broken.add(position)
                     told.append(event)
                 elif cells := owed(attempt.job):
-                    told += self._without(position, replace(event, cells=cells))
-            elif isinstance(event, JobFailure):
-                told += self._without(position, event)
-            elif isinstance(event, CellFinished | Scored):
-                told += self._whole(position, event)
+                    told.append(replace(event, cells=cells))
             else:
                 told.append(event)
         return told
-
-    def given_up(self) -> list[tuple[int, str]]:
-        """Job and id of learning rates that are behind, or whose cell broke: whoever trains them is to stop."""
-        found, self._given_up = self._given_up, []
-        return found
-
-    def _whole(self, position: int, event: CellFinished | Scored) -> list[Event | JobFailure]:
-        """A cell; nothing yet, where it is one of its learning rates and others are still on their way."""
-        cell_id, rate = whole_of(event.cell_id if isinstance(event, Scored) else event.cell.cell_id)
-        if rate is None:
-            return [event]
-        apart = self._rates.setdefault((position, cell_id), Rates(cell_id))
-        apart.hear(rate, event)
-        if apart.broken:
-            apart.let_go()
-            return []
-        self._given_up += [(position, part_of(cell_id, each)) for each in apart.give_up()]
-        cell = apart.whole()
-        if cell is None:
-            return []
-        apart.let_go(but=cell)
-        if apart.over:
-            del self._rates[position, cell_id]
-        else:  # one of them failed, and what the others come to does not matter any more
-            apart.broken = True
-            self._given_up += [(position, part_of(cell_id, each)) for each in range(TRIALS)]
-        return [cell]
-
-    def _without(self, position: int, broken: JobFailure) -> list[Event | JobFailure]:
-        """Cells that broke, each once, of which others may still train a learning rate."""
-        cells = []
-        for cell_id, rate in map(whole_of, broken.cells):
-            if rate is not None:
-                apart = self._rates.setdefault((position, cell_id), Rates(cell_id))
-                apart.let_go()
-                if apart.broken:
-                    continue
-                apart.broken = True
-                self._given_up += [(position, part_of(cell_id, each)) for each in range(TRIALS)]
-            cells.append(cell_id)
-        return [replace(broken, cells=tuple(cells))] if cells else []
-
-    def are_over(self, position: int) -> bool:
-        """Whether no part of a job is on its way any more."""
-        return not self._open[position]
 
     def end(self, position: int, job: Job) -> list[Event | JobFailure]:
         """A part is over; the last word of the job where it was the last part, empty if none had the time for one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import textwrap
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from backbench.core import files, hardware
 from backbench.core.cache import hold
 from backbench.core.job import INFERENCE_BATCH
+from backbench.core.version import __version__
 from backbench.features.engines import precision_check
 from backbench.features.engines.base import EngineReport, EngineUnusableError, Forward, Inputs, padded, pieces
 
@@ -31,6 +33,9 @@ HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 # Batches that are in work at once: while one is computed, the next one is made ready.
 AT_ONCE = 2
+
+# Characters of OpenVINO's own words that a reason quotes, and how lines begin that only name a place in its source.
+QUOTED, PLACES = 200, ("Exception from ", "Check '")
 
 
 def fitted(
@@ -46,7 +51,7 @@ def fitted(
 
     `sample` holds the model's inputs for some of the user's images. All outputs are compared with Keras.
     bfloat16 is judged by the first one, the features where there are any; float32 runs where it is too far off.
-    Converted networks are kept in `folder`. Raises UnfitError for whatever else goes wrong.
+    Converted networks are kept in `folder`. Raises UnfitError where OpenVINO cannot convert, compile or run the model.
     """
     if find_spec("openvino") is None:
         raise EngineUnusableError("OpenVINO is not installed (pip install 'backbench[openvino]')")
@@ -56,11 +61,26 @@ def fitted(
         raise EngineUnusableError("this CPU does not compute in bfloat16")
     try:
         return _checked(model, sample, precision=precision, batch=batch, folder=folder, key=key)
-    except EngineUnusableError:
-        raise
-    except Exception as error:  # what a conversion may raise is not one family
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EngineUnusableError(f"OpenVINO could not run this network ({first})") from error
+    except Exception as error:
+        if not _is_openvinos(error):
+            raise
+        raise EngineUnusableError(f"OpenVINO could not run this network ({_words(error)})") from error
+
+
+def _is_openvinos(error: Exception) -> bool:
+    """Whether OpenVINO raised an error, not this code: a class of its own, or one of the bare ones that it uses.
+
+    Its C++ core raises RuntimeError, and its reader of TensorFlow graphs Exception. Classes derived from these, such as
+    NotImplementedError, are somebody else's.
+    """
+    kind = type(error)
+    return kind in (RuntimeError, Exception) or kind.__module__.partition(".")[0] == "openvino"
+
+
+def _words(error: Exception) -> str:
+    """What an error of OpenVINO says, on one line."""
+    lines = [line for line in str(error).splitlines() if not line.startswith(PLACES)]
+    return textwrap.shorten(" ".join(lines), QUOTED, placeholder=" ...") or type(error).__name__
 
 
 def _checked(
@@ -195,5 +215,5 @@ def _recalled(core: Any, folder: Path | None, key: Mapping[str, Any]) -> Any | N
 
 
 def _path(folder: Path, key: Mapping[str, Any]) -> Path:
-    versions = {name: version(name) for name in ("backbench", "openvino", "tensorflow", "keras")}
+    versions = {"backbench": __version__} | {name: version(name) for name in ("openvino", "tensorflow", "keras")}
     return folder / f"{files.digest_of({**key, 'versions': versions})}.xml"
