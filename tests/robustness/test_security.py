@@ -84,7 +84,7 @@ def test_no_check_of_a_host_is_turned_off() -> None:
 
 def test_programs_are_started_without_a_shell_and_ours_without_the_users_folder() -> None:
     started = [(where, call) for where, what, call in calls() if what.startswith("subprocess.")]
-    assert {where for where, _ in started} == {"lifeline.py", "hardware.py", "provenance.py"}
+    assert {where for where, _ in started} == {"lifeline.py", "features/device.py", "provenance.py"}
     assert all(keyword(call, "shell") is None for _, call in started)
     lists = [node for path in MODULES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.List)]
     ours = [[ast.unparse(part) for part in node.elts] for node in lists if "sys.executable" in ast.unparse(node)]

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from backbench.core.cache import provide_home
 from backbench.core.errors import BackbenchError
 from backbench.printable import printable
 
@@ -36,6 +37,7 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(*args: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        provide_home()
         os.environ["PYTHONSAFEPATH"] = "1"  # processes of ours take no module from the folder where the user is
         try:
             command(*args, **options)

@@ -92,6 +92,9 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 @plainly
 def sweep_command(plan: bool, **options: Any) -> None:
     """Measure backbones on a dataset; resumes what was cut off."""
+    from backbench.core.cache import cache_root
+
+    cache_root()  # before the heavy imports, which warn where there is no home folder
     from backbench import sweep
     from backbench.report import build
 

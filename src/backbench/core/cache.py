@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+import platformdirs
 
 from backbench.core.errors import RequestError
 
@@ -114,15 +115,33 @@ def _delete(paths: list[Path]) -> bool:
 
 
 def cache_root() -> Path:
-    """`$BACKBENCH_CACHE`, else the user's cache folder for backbench."""
+    """`$BACKBENCH_CACHE`, else the user's cache folder for backbench. Raises RequestError where neither is known."""
     chosen = os.environ.get("BACKBENCH_CACHE")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "backbench"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "backbench"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "backbench"
+    with suppress(RuntimeError):  # what is raised for the home folder of a user who has none
+        if chosen:
+            return Path(chosen).expanduser().absolute()
+        folder = platformdirs.user_cache_path("backbench", appauthor=False, opinion=False)
+        if folder.is_absolute():  # some versions return "~/.cache" without a home folder
+            return folder
+    raise RequestError(
+        "there is no folder for the cache (this user has no home folder, and "
+        + (f"BACKBENCH_CACHE={chosen} needs one" if chosen else "neither BACKBENCH_CACHE nor XDG_CACHE_HOME is set")
+        + "): set BACKBENCH_CACHE to the absolute path of a folder that may be written to"
+    )
+
+
+def provide_home() -> None:
+    """Set `$HOME` to the cache folder where this user has no home folder, for frameworks that look for settings there.
+
+    Processes that are started afterwards inherit it.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        with suppress(RequestError, OSError):  # raised again in commands that need the folder
+            root = cache_root()
+            root.mkdir(parents=True, exist_ok=True)  # Keras takes /tmp for a home folder that is not there
+            os.environ["HOME"] = str(root)
 
 
 def forget_leftovers(root: Path, *, older_than: float = 86400.0) -> None:

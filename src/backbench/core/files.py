@@ -1,4 +1,4 @@
-"""The cache folder and the one way in which files come to stand in it: whole or not at all."""
+"""The one way in which files come into being, whole or not at all, and the digests and seals that prove it."""
 
 from __future__ import annotations
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import os
 import platform
-import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+T = TypeVar("T")
 
 
 def cpu() -> str:
@@ -41,25 +44,16 @@ def has_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
 
 
-def memory_gib() -> float | None:
-    """Physical memory in GiB, where the system tells."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return None
-    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+def memory_gib() -> float:
+    """Physical memory in GiB."""
+    return float(psutil.virtual_memory().total / 2**30)
 
 
 def free_bytes(*, on_gpu: bool = False) -> float | None:
-    """Memory that can be had now, of the machine or of the first GPU, where the system tells."""
+    """Memory that can be had now: of the machine, or of the first GPU, None where no driver tells."""
     if on_gpu:
-        free = _asked_of_driver("memory.free")
-        return float(free.split()[0]) * 2**20 if free and free.split()[0].isdigit() else None
-    listing = Path("/proc/meminfo")
-    if not listing.exists():
-        return None
-    known = dict(line.split(":", 1) for line in listing.read_text().splitlines() if ":" in line)
-    if "MemAvailable" not in known:
-        return None
-    return min(float(known["MemAvailable"].split()[0]) * 1024, _left_of_container(Path("/sys/fs/cgroup")))
+        return _ask_driver(lambda nvml: float(nvml.nvmlDeviceGetMemoryInfo(_first_gpu(nvml)).free))
+    return min(float(psutil.virtual_memory().available), _left_of_container(Path("/sys/fs/cgroup")))
 
 
 def _left_of_container(group: Path) -> float:
@@ -81,47 +75,40 @@ def gpus() -> list[str]:
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",")]
         return list(takewhile(lambda name: bool(name) and not name.startswith("-"), names))
-    tool = shutil.which("nvidia-smi")
-    return _lines([tool, "--query-gpu=uuid", "--format=csv,noheader"], timeout=20) if tool else []
+    return _ask_driver(_uuids) or []
 
 
 def gpu() -> str | None:
     """Name of the first GPU, where a driver answers."""
-    return _asked_of_driver("name")
+    return _ask_driver(lambda nvml: str(nvml.nvmlDeviceGetName(_first_gpu(nvml))))
 
 
 def gpu_has_bfloat16() -> bool:
     """Whether the first GPU computes in bfloat16, as those from compute capability 8.0 on do."""
+    capability = _ask_driver(lambda nvml: nvml.nvmlDeviceGetCudaComputeCapability(_first_gpu(nvml)))
+    return capability is not None and capability >= (8, 0)
+
+
+def _ask_driver(question: Callable[[Any], T]) -> T | None:
+    """The answer of NVIDIA's driver to a question put to its library, None where there is no driver or no answer."""
+    import pynvml  # only here: most commands need no GPU, and most machines have none
+
     try:
-        return float(_asked_of_driver("compute_cap") or 0) >= 8.0
-    except ValueError:
-        return False
-
-
-def used_by(backend: str) -> str | None:
-    """Name of the device that a Keras backend computes on, asked in a process of its own, which takes seconds."""
-    command = [sys.executable, "-P", "-c", "from backbench.features.device import device; print(device())"]
-    return _first_line(command, timeout=120, env={**os.environ, "KERAS_BACKEND": backend})
-
-
-def _asked_of_driver(what: str) -> str | None:
-    """Of the first GPU that this process may use."""
-    tool = shutil.which("nvidia-smi")
-    if not tool:
+        pynvml.nvmlInit()
+        try:
+            return question(pynvml)
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
         return None
-    chosen = gpus()[:1] if os.environ.get("CUDA_VISIBLE_DEVICES") else []
-    which = ["-i", chosen[0]] if chosen else []
-    return _first_line([tool, *which, f"--query-gpu={what}", "--format=csv,noheader"], timeout=20)
 
 
-def _first_line(command: list[str], *, timeout: float, env: dict[str, str] | None = None) -> str | None:
-    return next(iter(_lines(command, timeout=timeout, env=env)), None)
+def _uuids(nvml: Any) -> list[str]:
+    devices = map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))
+    return [str(nvml.nvmlDeviceGetUUID(device)) for device in devices]
 
 
-def _lines(command: list[str], *, timeout: float, env: dict[str, str] | None = None) -> list[str]:
-    """What a command prints, if it ends well."""
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, env=env)  # noqa: S603  fixed
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in found.stdout.strip().splitlines()] if found.returncode == 0 else []
+def _first_gpu(nvml: Any) -> Any:
+    """The driver's handle of the first GPU that this process may use; of the machine's first where it may use none."""
+    name = next(iter(gpus()), "0") if os.environ.get("CUDA_VISIBLE_DEVICES") else "0"
+    return nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdecimal() else nvml.nvmlDeviceGetHandleByUUID(name)

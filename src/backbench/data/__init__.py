@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def open_listing(
         if not dataset:
             raise RequestError("hf: names no dataset: write hf:<owner>/<name> or hf:<local directory>")
         listing = open_hub(
-            str(Path(dataset).expanduser()) if dataset.startswith("~") else dataset,
+            str(_path(dataset)) if dataset.startswith("~") else dataset,
             name=_short_name(name),
             source=name,
             image_column=image_column,
@@ -71,14 +72,19 @@ def _short_name(name: str) -> str:
     """What people call the dataset: `digits`, `ethz/food101`, or the folder's own name."""
     if name in ("digits", "food"):
         return name
-    place = Path(name.removeprefix("hf:")).expanduser()
+    place = _path(name.removeprefix("hf:"))
     if name.startswith("hf:") and not place.is_dir():
         return name.removeprefix("hf:")
     return place.resolve().name or "root"
 
 
+def _path(name: str) -> Path:
+    """The path of that name; `~` stays as it is where there is no such home folder, which `Path.expanduser` refuses."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
 def _open_path(name: str, progress: Progress | None) -> Listing:
-    root = Path(name).expanduser()
+    root = _path(name)
     try:
         exists, is_folder = root.exists(), root.is_dir()
     except (OSError, ValueError):  # too long, forbidden, or with a null byte

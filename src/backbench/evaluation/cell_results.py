@@ -1,4 +1,4 @@
-"""From class probabilities to a finished cell, and what it was computed on."""
+"""From class probabilities to a finished cell."""
 
 from __future__ import annotations
 

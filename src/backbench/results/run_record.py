@@ -90,13 +90,12 @@ def _environment() -> dict[str, str]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    memory = hardware.memory_gib()
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": hardware.cpu(),
         **({"gpu": gpu} if (gpu := hardware.gpu()) else {}),
-        **({"memory": f"{memory:.0f} GiB"} if memory else {}),
+        "memory": f"{hardware.memory_gib():.0f} GiB",
         **versions,
     }
 

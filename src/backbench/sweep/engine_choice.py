@@ -12,6 +12,7 @@ from backbench.core import hardware
 from backbench.core.dataset import Dataset
 from backbench.core.errors import RequestError
 from backbench.core.request import Request
+from backbench.features.device import used_by
 from backbench.sweep.plan import _image_size
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -67,7 +68,7 @@ def _openvino_pays(request: Request, dataset: Dataset, backend: str) -> bool:
 
 def _gpu_rounds(backend: str) -> bool:
     """Whether the backend computes on a GPU that has bfloat16: a driver that answers does not say that it does."""
-    return hardware.gpu_has_bfloat16() and hardware.used_by(backend) not in (None, hardware.cpu())
+    return hardware.gpu_has_bfloat16() and used_by(backend) not in (None, hardware.cpu())
 
 
 def _require_openvino(backend: str, what: str, instead: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from backbench import data, executors
 from backbench.budget.cost_model import known, longest_first
 from backbench.budget.online_cost_model import OnlineCostModel
-from backbench.core.cache import cache_root, evict, forget_leftovers, letting_go, limit_bytes
+from backbench.core.cache import cache_root, evict, forget_leftovers, letting_go, limit_bytes, provide_home
 from backbench.core.cells import planned_cells
 from backbench.core.job import Job
 from backbench.core.request import Request
@@ -32,6 +32,7 @@ def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
     Raises RequestError before anything is written when the request or the data cannot be used.
     """
     began = time.monotonic()
+    provide_home()
     options.check(request)
     executors.check(request)
     directory = results_directory(request)

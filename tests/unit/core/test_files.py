@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from backbench.core.cache import cache_root
 from backbench.core.files import write_text
 
 WRITING = "import os, sys\nfrom pathlib import Path\nos.umask(int(sys.argv[2], 8))\n" + (
@@ -29,3 +30,15 @@ def test_files_are_readable_by_whom_the_user_lets_read(tmp_path: Path, mask: str
 def test_an_error_names_the_file_that_was_to_be_written_and_not_its_temporary_name() -> None:
     with pytest.raises(OSError, match=r"'/proc/table\.csv'$"):
         write_text(Path("/proc/table.csv"), "text")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other folders")
+def test_cache_root_is_the_users_cache_folder_or_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BACKBENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache_root() == Path("/home/somebody/.cache/backbench")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/caches")
+    assert cache_root() == Path("/var/caches/backbench")
+    monkeypatch.setenv("BACKBENCH_CACHE", "~/fast")
+    assert cache_root() == Path("/home/somebody/fast")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 import pytest
 
-from backbench.core import hardware
 from backbench.features.engines.batch_size import ALIVE, SHARE, batch_for, largest_tensor
 
 
@@ -32,23 +29,3 @@ def test_a_batch_is_halved_until_it_fits(nested: keras.Model, images: float, bat
 
 def test_without_knowing_what_is_free_it_is_what_is_usual(nested: keras.Model) -> None:
     assert batch_for(nested, most=32, free=None) == 32
-
-
-def test_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    free, whole = hardware.free_bytes(), hardware.memory_gib()
-    assert free is not None
-    assert whole is not None
-    assert 0 < free < whole * 2**30
-    monkeypatch.setattr(hardware, "_asked_of_driver", {"memory.free": "80000 MiB"}.get)
-    assert hardware.free_bytes(on_gpu=True) == 80000 * 2**20
-    monkeypatch.setattr(hardware, "_asked_of_driver", lambda _: None)
-    assert hardware.free_bytes(on_gpu=True) is None
-
-
-def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
-    assert hardware._left_of_container(tmp_path) == float("inf")
-    (tmp_path / "memory.stat").write_text("anon 300\nfile 900\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert hardware._left_of_container(tmp_path) == float("inf")
-    (tmp_path / "memory.max").write_text("1000\n")
-    assert hardware._left_of_container(tmp_path) == 700

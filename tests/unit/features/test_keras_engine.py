@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from backbench.backbones import BACKBONES, graph, stages
-from backbench.core import hardware
 from backbench.core.job import INFERENCE_BATCH
 from backbench.features.engines import engine_for, keras_engine, precision_check
 from backbench.features.frozen_pass import FrozenModel, frozen_pass, sample
@@ -105,7 +104,7 @@ def test_bfloat16_runs_where_its_noise_is_allowed_and_float32_elsewhere(
 
 def test_the_device_of_a_backend_is_asked_of_the_backend() -> None:
     backend = os.environ.get("KERAS_BACKEND") or keras.backend.backend()
-    from backbench.features.device import device
+    from backbench.features.device import device, used_by
 
-    assert hardware.used_by(backend) == device()
-    assert hardware.used_by("no backend") is None
+    assert used_by(backend) == device()
+    assert used_by("no backend") is None

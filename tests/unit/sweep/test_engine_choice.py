@@ -13,7 +13,7 @@ from backbench.core import hardware
 from backbench.core.dataset import Dataset
 from backbench.core.errors import RequestError
 from backbench.core.request import Request
-from backbench.sweep import engine_choice
+from backbench.sweep import engine_choice, plan
 
 # A network of 1 % of VGG16's operations would need 100 times as many images; these two are on either side of its limit.
 VGG16_FLOPS_AT_96_PX = 30.7e9 * (96 / 224) ** 2
@@ -35,17 +35,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         bfloat16: bool = True,
         openvino: bool = True,
         gpu: str | None = None,
-        capability: str | None = None,
+        gpu_bfloat16: bool = False,
         used: str | None = None,
         backend: str = "tensorflow",
     ) -> None:
         find = importlib.util.find_spec
         monkeypatch.setenv("KERAS_BACKEND", backend)
         monkeypatch.setattr(hardware, "has_bfloat16", lambda: bfloat16)
-        driver = {"name": gpu, "compute_cap": capability}
-        monkeypatch.setattr(hardware, "_asked_of_driver", driver.get)
+        monkeypatch.setattr(hardware, "gpu", lambda: gpu)
+        monkeypatch.setattr(hardware, "gpu_has_bfloat16", lambda: gpu_bfloat16)
         monkeypatch.setattr(hardware, "cpu", lambda: "a CPU")
-        monkeypatch.setattr(hardware, "used_by", lambda _: used)
+        monkeypatch.setattr(plan, "used_by", lambda _: used)
         monkeypatch.setattr(
             importlib.util,
             "find_spec",
@@ -79,15 +79,13 @@ def test_keras_where_openvino_cannot_help(machine: Any, without: dict[str, Any])
 
 
 def test_bfloat16_on_a_gpu_that_has_it_and_is_used(machine: Any) -> None:
-    machine(gpu="H100", capability="9.0", used="H100")
+    machine(gpu="H100", gpu_bfloat16=True, used="H100")
     assert chosen(VGG) == ("keras", "bfloat16")
     assert chosen(replace(VGG, precision="float32")) == ("keras", "float32")
-    machine(gpu="V100", capability="7.0", used="V100")
+    machine(gpu="V100", used="V100")
     assert chosen(VGG) == ("keras", "float32")
-    machine(gpu="H100", capability="9.0", used="a CPU")
+    machine(gpu="H100", gpu_bfloat16=True, used="a CPU")
     assert chosen(VGG) == ("keras", "float32"), "a backend without support for the GPU computes on the CPU"
-    machine(gpu="H100", capability="[N/A]", used="H100")
-    assert chosen(VGG) == ("keras", "float32")
 
 
 def test_what_is_asked_for_is_kept(machine: Any) -> None:

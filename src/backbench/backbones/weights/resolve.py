@@ -39,7 +39,7 @@ def keras_cache() -> Path:
     chosen = os.environ.get("KERAS_HOME")
     if chosen:
         return Path(chosen) / "models"
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # as Keras does: Path.home raises without a home folder  # noqa: PTH111
     return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras" / "models"  # noqa: S108 - Keras's own fallback
 
 

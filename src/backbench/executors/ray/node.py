@@ -21,7 +21,7 @@ import ray
 
 from backbench.backbones import place_of, weights_here
 from backbench.core import hardware
-from backbench.core.cache import cache_root, evict, forget_leftovers, hold, letting_go, limit_bytes
+from backbench.core.cache import cache_root, evict, forget_leftovers, hold, letting_go, limit_bytes, provide_home
 from backbench.core.dataset import Dataset
 from backbench.core.errors import BackbenchError, RequestError
 from backbench.core.events import CellFinished, Event, Progress
@@ -93,6 +93,7 @@ def perform(
     # A limit of Ray's own, which shares out the cores beside several GPUs; elsewhere a job has the node to itself.
     if os.environ.get("OMP_NUM_THREADS") == str(_assigned_cpus()) and not hardware.gpus():
         del os.environ["OMP_NUM_THREADS"]
+    provide_home()
     cache = cache_root()
     forget_leftovers(cache)
     (cache / "jobs").mkdir(parents=True, exist_ok=True)
