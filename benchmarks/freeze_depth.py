@@ -35,7 +35,7 @@ import numpy as np
 
 from backbench.analysis import metrics
 from backbench.backbones import graph
-from backbench.core import hardware
+from backbench.core import hardware, recipe
 from backbench.core.cache import cache_root
 from backbench.core.cells import planned_cells
 from backbench.core.files import write_json
@@ -98,7 +98,7 @@ def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float)
         model = keras.Model(images, head(features))
     model.compile(
         keras.optimizers.AdamW(rate),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=fine_tuning.SMOOTHING),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.LABEL_SMOOTHING),
         metrics=["accuracy"],
     )
     one_hot = np.eye(len(data.class_names), dtype=np.float32)
@@ -169,8 +169,8 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
     with graph.computing_in(network.precision):
         model, _ = _trained(asked, network, depth)
     model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=fine_tuning.WEIGHT_DECAY),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=fine_tuning.SMOOTHING),
+        keras.optimizers.AdamW(rate, weight_decay=recipe.WEIGHT_DECAY),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.LABEL_SMOOTHING),
     )
     began = time.perf_counter()
     for _ in range(steps):
@@ -265,10 +265,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--depths", default="all,all-1,all-2,none", help="others stay as the file has them")
     parser.add_argument("--only-passes", action="store_true", help="leave the plain loops out: minutes, not an hour")
-    parser.add_argument("--rate", type=float, default=fine_tuning.RATES[0])
+    parser.add_argument("--rate", type=float, default=recipe.LEARNING_RATES[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
-    fine_tuning.PATIENCE, fine_tuning.LEFT_ON_VAL = 1.0, -1  # both sides run all epochs
+    recipe.PATIENCE, recipe.LEFT_ON_VAL = 1.0, -1  # both sides run all epochs
     jobs = _planned(asked.dataset, asked.backbone, asked.image_size)
     planned = jobs[WITH_KERAS]
     with tempfile.TemporaryDirectory() as scratch:

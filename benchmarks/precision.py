@@ -22,10 +22,10 @@ import keras
 import numpy as np
 
 from backbench.backbones import graph, parse_backbones, stages
-from backbench.core import hardware
+from backbench.core import hardware, recipe
 from backbench.core.backbone import Backbone
 from backbench.core.files import write_json
-from backbench.evaluation import fine_tuning, trainable_part
+from backbench.evaluation import trainable_part
 
 PRECISIONS = ("float32", "bfloat16")
 CLASSES = 34
@@ -39,8 +39,8 @@ def _steps(backbone: Backbone, precision: str, *, size: int, batch: int) -> Any:
     start = trainable_part.start_at_random(int(base.output_shape[-1]), CLASSES, seed=0)
     model = trainable_part.trainable_tail(base, boundary, [1.0] * len(boundary.tensors), start, pretrained=True)
     model.compile(
-        keras.optimizers.AdamW(fine_tuning.RATES[0], weight_decay=fine_tuning.WEIGHT_DECAY),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=fine_tuning.SMOOTHING),
+        keras.optimizers.AdamW(recipe.LEARNING_RATES[0], weight_decay=recipe.WEIGHT_DECAY),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.LABEL_SMOOTHING),
     )
     rng = np.random.default_rng(0)
     inputs = [rng.random((batch, *tensor.shape[1:])).astype(np.float16) for tensor in boundary.tensors]

@@ -27,8 +27,8 @@ def main() -> None:
     known, run = past(asked.run), store.read_run(asked.run)
     rows = summary(replay(known, draws=asked.draws)).to_dict(orient="records")
     record = {
-        "what": f"{run['dataset']['name']}, {len(known.arms)} candidates, {known.total / 60:.0f} minutes in all",
-        "device": run["environment"]["cpu"],
+        "what": f"{run.dataset.name}, {len(known.arms)} candidates, {known.total / 60:.0f} minutes in all",
+        "device": run.environment["cpu"],
         "draws": asked.draws,
         "budgets": [
             {name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()}

@@ -18,6 +18,7 @@ from backbench.analysis.compare import compare, pair
 from backbench.cli.main import main
 from backbench.core.errors import RequestError
 from backbench.results import store
+from backbench.results.run_record import parse
 
 TABLE = frame(
     cell("A", 0.9, 0.9, cell_id="aaaa1111"),
@@ -246,7 +247,7 @@ def test_names_from_data_are_escaped() -> None:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """A folder as a sweep leaves it; the random control has lost its predictions."""
-    store.write_run(tmp_path, {})
+    store.write_run(tmp_path, parse({}))
     store.write_table(tmp_path, store.table([]).reindex(range(len(TABLE))).assign(**dict(TABLE)).convert_dtypes())
     (tmp_path / "predictions").mkdir()
     for cell_id, correct in (("aaaa1111", 90), ("aaaa2222", 80), ("bbbb3333", 90), ("eeee6666", 50)):

@@ -14,6 +14,7 @@ from backbench.analysis.foresight import SCORES, Foresight, final_results, fores
 from backbench.report import page
 from backbench.report.loader import ReportData
 from backbench.report.transferability import section
+from backbench.results.run_record import parse
 
 
 def scored(name: str, test: float, prior: float, ridge: float, **others: Any) -> dict[str, Any]:
@@ -109,20 +110,20 @@ def test_the_sentence_says_what_a_choice_would_have_cost(table: pd.DataFrame) ->
 
 
 def test_the_page_shows_the_table_and_hides_it_where_networks_are_few(table: pd.DataFrame) -> None:
-    text = page.render(ReportData(table.assign(family="f"), {}), recommendation(table), ())
+    text = page.render(ReportData(table.assign(family="f"), parse({})), recommendation(table), ())
     assert "Could it have been known beforehand?" in text
     assert (
         '<th scope="row">Published ImageNet accuracy</th><td><b>−0.67</b></td><td>–</td><td>20.0</td><td>10.0</td>'
         in (text)
     )
     assert '<a href="#foresight">' in text
-    few = page.render(ReportData(table[table["backbone"] == "A"], {}), recommendation(table), ())
+    few = page.render(ReportData(table[table["backbone"] == "A"], parse({})), recommendation(table), ())
     assert "known beforehand" not in few
     assert "#foresight" not in few
 
 
 def test_names_on_the_page_are_escaped(table: pd.DataFrame) -> None:
     hostile = table.assign(backbone=table["backbone"].replace("A", "<b>A</b>"))
-    text = page.render(ReportData(hostile, {}), recommendation(table), ())
+    text = page.render(ReportData(hostile, parse({})), recommendation(table), ())
     assert "<b>A</b>" not in text
     assert "&lt;b&gt;A&lt;/b&gt;" in text

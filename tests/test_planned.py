@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from support.tables import cell, frame, lost
 import backbench
 from backbench.analysis import recommendation
 from backbench.analysis.planned import UNMEASURED, with_unmeasured
+from backbench.core.cells import CellKey
 from backbench.core.errors import RequestError
 from backbench.report import build
 from backbench.results import store
+from backbench.results.run_record import parse
 
 
-def place(backbone: str, freeze: str = "all", seed: int = 0, weights: str = "imagenet") -> dict[str, Any]:
-    return {"backbone": backbone, "weights": weights, "image_size": 96, "freeze": freeze, "seed": seed}
+def place(backbone: str, freeze: str = "all", seed: int = 0, weights: str = "imagenet") -> CellKey:
+    return CellKey(backbone, weights, 96, freeze, seed)
 
 
 PLANNED = [
@@ -38,14 +41,14 @@ def cut_off() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, cut_off: list[dict[str, Any]]) -> Path:
-    store.write_run(tmp_path, {"planned": [*PLANNED, place("B", "all-1")]})
+    store.write_run(tmp_path, parse({"planned": [asdict(key) for key in (*PLANNED, place("B", "all-1"))]}))
     store.write_table(tmp_path, frame(*cut_off).convert_dtypes())
     return tmp_path
 
 
 def test_planned_cells_that_are_not_there_get_a_row(cut_off: list[dict[str, Any]]) -> None:
     table = frame(*cut_off)
-    found = with_unmeasured(table, [*PLANNED, place("B", "all-1"), "nonsense"])
+    found = with_unmeasured(table, [*PLANNED, place("B", "all-1")])
     assert found.iloc[: len(table)].equals(table)
     owed = found[found["status"] == UNMEASURED]
     assert owed[["backbone", "freeze", "seed"]].to_numpy().tolist() == [["scratch", "none", 1], ["B", "all-1", 0]]
@@ -87,7 +90,7 @@ def test_a_name_that_was_not_come_to_is_not_called_unknown(folder: Path) -> None
 
 
 def test_a_finished_sweep_says_nothing(folder: Path) -> None:
-    store.write_run(folder, {"planned": PLANNED[:5]})
+    store.write_run(folder, parse({"planned": [asdict(key) for key in PLANNED[:5]]}))
     html = build.write_report(folder).read_text(encoding="utf-8")
     assert "not come to" not in html
     assert "3 of 4 candidates finished" in html

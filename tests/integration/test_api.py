@@ -13,13 +13,14 @@ from support.tables import cell, frame, lost
 import backbench
 from backbench.core.errors import RequestError
 from backbench.results import store
+from backbench.results.run_record import parse
 
 HOSTILE = "<script>alert(1)</script>"
 
 
 def stored(folder: Path, *rows: dict[str, Any], correct: dict[str, int] | None = None) -> backbench.Results:
     """A folder as a sweep leaves it; of 200 test images each given cell has the first so many right."""
-    store.write_run(folder, {})
+    store.write_run(folder, parse({}))
     store.write_table(folder, frame(*rows).convert_dtypes())
     (folder / "predictions").mkdir()
     for cell_id, count in (correct or {}).items():
@@ -110,7 +111,7 @@ def test_names_from_data_are_escaped(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_has_not_come_to_a_table_is_shown_all_the_same(tmp_path: Path) -> None:
-    store.write_run(tmp_path, {})
+    store.write_run(tmp_path, parse({}))
     results = backbench.load(tmp_path)
     assert "holds no table yet" in repr(results)
     assert "holds no table yet" in results._repr_html_()

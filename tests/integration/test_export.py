@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -251,7 +252,7 @@ def test_results_of_an_earlier_protocol_are_measured_anew_elsewhere(copy: Path, 
     row = row_of(copy, "all-1")
     (copy / "models" / f"{row['cell_id']}.npz").unlink()
     record = store.read_run(copy)
-    store.write_run(copy, {**record, "protocol": {**record["protocol"], "version": 2}})
+    store.write_run(copy, msgspec.structs.replace(record, protocol={**record.protocol, "version": 2}))
     message = refused(copy, f"{MOBILE}@all-1", "--to", tmp_path / "a.keras")
     assert f"{copy} was measured by protocol 2, to which protocol {PROTOCOL_VERSION} cannot add" in message
     words = shlex.split(message.partition("in another folder: ")[2])

@@ -16,7 +16,8 @@ from scipy.special import softmax
 from sklearn.datasets import load_digits
 
 from backbench.analysis import metrics
-from backbench.evaluation import fine_tuning, lr_selection
+from backbench.core import recipe
+from backbench.evaluation import fine_tuning
 from backbench.evaluation.fine_tuning import schedule
 
 # Positions of items in no particular order; some are neither.
@@ -142,10 +143,9 @@ def rules(monkeypatch: pytest.MonkeyPatch) -> None:
         "LEAST_PATIENCE": 2,
         "WARM_UP": 0.1,
         "LEFT_ON_VAL": -1,
+        "RACE_FROM": 2,
     }.items():
-        assert hasattr(fine_tuning, name)
-        monkeypatch.setattr(fine_tuning, name, value)
-    monkeypatch.setattr(lr_selection, "RACE_FROM", 2)
+        monkeypatch.setattr(recipe, name, value)
 
 
 def same_weights(first: list[NDArray[Any]], second: list[NDArray[Any]]) -> bool:
@@ -320,7 +320,7 @@ def test_the_model_ends_with_the_weights_of_its_best_epoch(
 def test_the_best_epoch_of_the_best_rate_is_restored(
     fit: Fit, rules: None, monkeypatch: pytest.MonkeyPatch, scores: tuple[float, ...], chosen: int, epoch: int
 ) -> None:
-    monkeypatch.setattr(fine_tuning, "LEAST_PATIENCE", 10)
+    monkeypatch.setattr(recipe, "LEAST_PATIENCE", 10)
     monkeypatch.setattr(metrics, "selection_score", Scripted(*scores))
     after: dict[int, list[NDArray[Any]]] = {}
     model = network()
@@ -491,7 +491,7 @@ def test_predictions_are_made_without_dropout(features: NDArray[np.float32]) -> 
 def test_a_trial_ends_when_val_has_next_to_nothing_left_to_tell(
     fit: Fit, rules: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fine_tuning, "LEFT_ON_VAL", 1)
+    monkeypatch.setattr(recipe, "LEFT_ON_VAL", 1)
     monkeypatch.setattr(metrics, "selection_score", Scripted(0.1, 0.5, 0.4, 0.6, 0.7))
     # Of 50 images on val two are wrong, then one, but in an epoch that is not the best so far, then one in the best.
     monkeypatch.setattr(metrics, "accuracy", Scripted(0.5, 0.96, 0.98, 0.98, 1.0))

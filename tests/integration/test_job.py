@@ -14,6 +14,7 @@ import pytest
 
 from backbench.analysis import metrics
 from backbench.backbones import graph, stages
+from backbench.core import recipe
 from backbench.core.backbone import Weights
 from backbench.core.cells import Cell, planned_cells
 from backbench.core.events import CellFinished, Event, Message, Summary
@@ -161,7 +162,7 @@ def test_a_fine_tuned_cell_keeps_its_trials_and_scores_as_its_best_epoch_did(ran
     for freeze, inputs in (("all-2", "FromKept"), ("all-1", "FromKept"), ("none", "FromPixels")):
         cell = cells(ran)[freeze]
         training = cell.trace["training"]
-        assert [trial["rate"] for trial in training["trials"]] == list(fine_tuning.RATES)
+        assert [trial["rate"] for trial in training["trials"]] == list(recipe.LEARNING_RATES)
         best = max(trial["curve"][0]["score"] for trial in training["trials"])
         assert training["trials"][training["chosen"]]["curve"][0]["score"] == best == cell.row["selection_score"]
         assert cell.trace["inputs"] == inputs
@@ -496,7 +497,7 @@ def test_screening_says_of_each_image_of_train_whether_ridge_regression_has_it_r
     X = (features - features.mean(axis=0)) / np.where(features.std(axis=0) > 0, features.std(axis=0), 1)
     Y = np.eye(10)[few.dataset.labels]
     best = 0.0
-    for penalty in transferability.PENALTIES:
+    for penalty in recipe.RIDGE_PENALTIES:
         right = [
             Ridge(alpha=penalty * 50).fit(np.delete(X, i, 0), np.delete(Y, i, 0)).predict(X[i : i + 1]).argmax()
             == few.dataset.labels[i]

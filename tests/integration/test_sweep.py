@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,7 +29,7 @@ from backbench import sweep
 from backbench.analysis import metrics
 from backbench.cli.main import main
 from backbench.core.backbone import Weights
-from backbench.core.cells import PROTOCOL_VERSION
+from backbench.core.cells import PROTOCOL_VERSION, CellKey
 from backbench.core.dataset import Dataset, Pixels
 from backbench.core.errors import RequestError, UnavailableError
 from backbench.core.events import CellFinished, Event, Message
@@ -209,18 +210,18 @@ def test_every_cell_says_what_it_cost(swept: Swept) -> None:
 
 def test_run_json_says_what_was_asked_and_on_what(swept: Swept) -> None:
     run = store.read_run(swept.out)
-    assert run["request"]["backbones"] == f"{MOBILE},scratch"
-    assert run["request"]["limit"] == 60
-    assert run["dataset"]["counts"] == {"train": 60, "val": 60, "test": 60}
-    assert run["dataset"]["health"]["images"] == 180
+    assert run.request["backbones"] == f"{MOBILE},scratch"
+    assert run.request["limit"] == 60
+    assert run.dataset.counts == {"train": 60, "val": 60, "test": 60}
+    assert run.dataset.health.images == 180
     identities = [cell.identity for cell in store.read_cells(swept.out)]
-    assert {identity["dataset"] for identity in identities} == {run["dataset"]["fingerprint"]}
-    assert run["protocol"]["version"] == identities[0]["protocol"]
-    assert {"engine", "precision", "backend"} <= set(run["resolved"])
-    assert {"python", "keras"} <= set(run["environment"])
-    assert {job["environment"]["backend"] for job in run["jobs"]} == {"tensorflow"}
-    assert [job["label"] for job in run["jobs"]] == [f"{MOBILE} (random weights)", "scratch"]
-    assert run["started"] <= run["finished"]
+    assert {identity["dataset"] for identity in identities} == {run.dataset.fingerprint}
+    assert run.protocol_version == identities[0]["protocol"]
+    assert {"engine", "precision", "backend"} <= set(run.resolved)
+    assert {"python", "keras"} <= set(run.environment)
+    assert {job.environment["backend"] for job in run.jobs} == {"tensorflow"}
+    assert [job.label for job in run.jobs] == [f"{MOBILE} (random weights)", "scratch"]
+    assert run.started <= run.finished
 
 
 def test_the_cell_keeps_what_stands_behind_its_numbers(swept: Swept) -> None:
@@ -253,7 +254,7 @@ def test_the_mistakes_are_kept_as_thumbnails_of_the_decoded_images(swept: Swept,
     shown = np.asarray(Image.open(io.BytesIO(kept)).convert("L").resize((8, 8), Image.Resampling.BOX))
     assert np.corrcoef(shown.ravel(), scans.ravel())[0, 1] > 0.95
     assert base64.b64encode(kept).decode() in (swept.out / "leaderboard.html").read_text()
-    assert store.read_run(swept.out)["images"] is True
+    assert store.read_run(swept.out).images is True
 
 
 def test_private_images_are_removed_and_stay_out_until_they_are_asked_for(copy: Swept, ran: list[str]) -> None:
@@ -266,17 +267,17 @@ def test_private_images_are_removed_and_stay_out_until_they_are_asked_for(copy: 
     for asked, expected in ((False, False), (None, False), (True, True), (None, True)):
         assert sweep.run(replace(copy.request, images=asked)).counts == {"ok": 2}
         assert shown() == expected
-        assert store.read_run(copy.out)["images"] is expected
+        assert store.read_run(copy.out).images is expected
     assert ran == []
 
 
 def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_page(
     copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = {"backbone": MOBILE, "weights": "none", "image_size": 32, "freeze": "all", "seed": 0}
-    scratch = place | {"backbone": "scratch", "freeze": "none"}
+    key = CellKey(MOBILE, "none", 32, "all", 0)
+    scratch = replace(key, backbone="scratch", freeze="none")
     before = store.read_run(copy.out)
-    assert before["planned"] == [place, scratch]
+    assert before.planned == (key, scratch)
     more = replace(copy.request, freeze="all,all-1", seeds=2)
     in_process = pipeline.executors.local.run
 
@@ -289,13 +290,13 @@ def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_pag
         sweep.run(more)
     record = store.read_run(copy.out)
     added = [
-        place | {"seed": 1},
-        *({**place, "freeze": "all-1", "seed": seed} for seed in (0, 1)),
-        scratch | {"seed": 1},
+        replace(key, seed=1),
+        *(replace(key, freeze="all-1", seed=seed) for seed in (0, 1)),
+        replace(scratch, seed=1),
     ]
-    assert record["planned"] == [place, scratch, *added]
-    assert len(record["command"].splitlines()) == 2, "the command that goes on is on the page"
-    assert (record["finished"], record["jobs"]) == (before["finished"], before["jobs"])
+    assert record.planned == (key, scratch, *added)
+    assert len(record.command.splitlines()) == 2, "the command that goes on is on the page"
+    assert (record.finished, record.jobs) == (before.finished, before.jobs)
     assert "4 of 6 cells were not measured" in build.write_report(copy.out).read_text()
     monkeypatch.setattr(pipeline.executors.local, "run", in_process)
     assert sweep.run(more).counts == {"ok": 6}
@@ -473,7 +474,7 @@ def test_asking_for_no_weights_deletes_those_that_are_there(copy: Swept, ran: li
     sweep.run(replace(copy.request, keep_models="none"))
     assert not (copy.out / "models").exists()
     assert ran == []
-    assert store.read_run(copy.out)["resolved"]["keep_models"] == "none"
+    assert store.read_run(copy.out).resolved["keep_models"] == "none"
 
 
 def test_what_a_killed_job_left_half_written_is_gone(copy: Swept, ran: list[str]) -> None:
@@ -521,7 +522,9 @@ def test_one_table_does_not_mix_recipes(copy: Swept, ran: list[str], change: dic
 
 def test_scores_of_another_protocol_are_not_mixed_in(copy: Swept, ran: list[str]) -> None:
     record = store.read_run(copy.out)
-    store.write_run(copy.out, {**record, "protocol": {**record["protocol"], "version": PROTOCOL_VERSION - 1}})
+    store.write_run(
+        copy.out, msgspec.structs.replace(record, protocol={**record.protocol, "version": PROTOCOL_VERSION - 1})
+    )
     before = digests(copy.out)
     with pytest.raises(RequestError, match=f"protocol {PROTOCOL_VERSION - 1}.*--out.*--fresh"):
         sweep.run(copy.request)
@@ -570,7 +573,7 @@ def test_an_interrupted_sweep_keeps_what_was_finished_and_goes_on_from_there(
     with pytest.raises(KeyboardInterrupt):
         sweep.run(request)
     assert store.read_table(tmp_path / "digits")["status"].tolist() == ["ok"]
-    assert store.read_run(tmp_path / "digits")["dataset"]["name"] == "digits"
+    assert store.read_run(tmp_path / "digits").dataset.name == "digits"
     monkeypatch.setattr(pipeline.executors.local, "run", in_process)
     again = sweep.run(request)
     assert (again.already, again.counts) == (1, {"ok": 2})
@@ -849,8 +852,8 @@ def test_a_damaged_record_of_the_run_is_written_anew_by_the_same_command(
     assert (copy.out / "run.json.damaged").read_bytes() == damaged
     after = store.read_run(copy.out)
     for same in ("planned", "resolved", "dataset", "protocol"):
-        assert after[same] == before[same]
-    assert after["images"] is False, "nobody knows whether they were to be shown"
+        assert getattr(after, same) == getattr(before, same)
+    assert after.images is False, "nobody knows whether they were to be shown"
     assert "data:image" not in (copy.out / "leaderboard.html").read_text()
     assert store.read_cells(copy.out) == cells
     assert integrity.look_at(copy.out) == []

@@ -23,6 +23,7 @@ from backbench.core.errors import RequestError, UnavailableError
 from backbench.core.events import CellFinished
 from backbench.core.request import Request
 from backbench.results import run_record, store
+from backbench.results.run_record import RunRecord
 from backbench.sweep import engine_choice, plan, resume_checks
 
 CORPUS = tuple(corpus())
@@ -135,7 +136,7 @@ def test_what_goes_or_changes_between_listing_and_decoding_is_left_out_and_tried
 def test_what_goes_before_a_second_size_is_decoded_skips_that_network_and_says_why(tmp_path: Path, cache: Path) -> None:
     root = album(tmp_path / "data")
     listing, dataset, _ = opened(root, cache)
-    resolved = engine_choice.resolve(request(root), {}, dataset)
+    resolved = engine_choice.resolve(request(root), RunRecord(), dataset)
     (job,) = plan.jobs_for(
         Request(dataset=str(root), image_size=2 * SIDE, backbones="scratch"), dataset, resolved=resolved, cache=cache
     )
@@ -181,8 +182,10 @@ def test_a_dataset_that_changed_under_a_finished_run_is_noticed(
     photo(root / "train" / "b" / "second.png", 60)
     asked = request(root, out=tmp_path / "results")
     _, dataset, _ = opened(root, cache)
-    resolved = engine_choice.resolve(asked, {}, dataset)
-    store.write_run(tmp_path / "results", run_record.record(asked, dataset, jobs=[], resolved=resolved, earlier={}))
+    resolved = engine_choice.resolve(asked, RunRecord(), dataset)
+    store.write_run(
+        tmp_path / "results", run_record.record(asked, dataset, jobs=[], resolved=resolved, earlier=RunRecord())
+    )
     before = (tmp_path / "results" / "run.json").read_bytes()
     resume_checks.same_dataset(tmp_path / "results", store.read_run(tmp_path / "results"), dataset)
     happen(root)  # type: ignore[operator]
@@ -201,10 +204,12 @@ def test_a_folder_whose_name_is_no_text(tmp_path: Path, cache: Path) -> None:
     asked = request(root, out=tmp_path / "results")
     _, dataset, _ = opened(root, cache)
     assert dataset.name == "ph\\xffo\nt"
-    resolved = engine_choice.resolve(asked, {}, dataset)
-    store.write_run(tmp_path / "results", run_record.record(asked, dataset, jobs=[], resolved=resolved, earlier={}))
+    resolved = engine_choice.resolve(asked, RunRecord(), dataset)
+    store.write_run(
+        tmp_path / "results", run_record.record(asked, dataset, jobs=[], resolved=resolved, earlier=RunRecord())
+    )
     held = store.read_run(tmp_path / "results")
-    assert held["dataset"]["source"] == held["request"]["dataset"] == str(root)
+    assert held.dataset.source == held.request["dataset"] == str(root)
     resume_checks.same_dataset(tmp_path / "results", held, dataset)
     (job,) = plan.jobs_for(asked, dataset, resolved=resolved, cache=cache)
     (planned,) = planned_cells(job)

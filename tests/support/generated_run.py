@@ -16,6 +16,7 @@ from backbench.backbones import APPLICATIONS
 from backbench.core.backbone import Backbone
 from backbench.core.columns import COLUMN_NAMES, COLUMNS
 from backbench.results import store
+from backbench.results.run_record import parse
 
 FREEZES = ("all", "all-1", "all-2", "all-3", "none")
 CLASSES = (
@@ -67,7 +68,7 @@ def write(
                 rows.append(row)
     frame = pd.DataFrame(rows, columns=list(COLUMN_NAMES)).astype({column.name: column.dtype for column in COLUMNS})
     store.write_table(directory, frame)
-    store.write_run(directory, _run(classes, items))
+    store.write_run(directory, parse(_run(classes, items)))
     return frame
 
 

@@ -168,6 +168,7 @@ def _be_swept(asked: Mapping[str, Any]) -> None:
 
 def _watch(asked: Mapping[str, Any], trace: int) -> None:
     """Write down every moment of this process and of its jobs, and kill them all at the one that was asked for."""
+    from backbench.core import recipe
     from backbench.core.events import Progress
     from backbench.evaluation import inference_cost, job
 
@@ -201,7 +202,7 @@ def _watch(asked: Mapping[str, Any], trace: int) -> None:
 
     multiprocessing.get_context = lambda *_: context  # type: ignore[assignment]
     # What a prediction costs is no part of the comparison: measured as little as possible.
-    inference_cost.BATCH_SIZES, inference_cost.REPEATS, inference_cost.SECONDS = (2,), 1, 0.0
+    recipe.TIMED_BATCHES, recipe.TIMED_CALLS, inference_cost.SECONDS = (2,), 1, 0.0
     inference_cost.peak_memory = lambda *_, **__: 100.0
     run = job.run
 

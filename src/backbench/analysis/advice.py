@@ -18,6 +18,7 @@ from backbench.analysis.planned import UNMEASURED
 from backbench.analysis.rivals import Rival, possibly_best, rivals
 from backbench.analysis.sentences import sentences
 from backbench.analysis.wording import IN_THE_SET, OVERLAPPING
+from backbench.core.cells import Status
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,9 @@ def recommendation(
     facts = Recommendation(
         val_items=val_items,
         test_items=test_items,
-        failed=int(statuses.get("failed", 0)),
-        skipped=int(statuses.get("skipped", 0)),
-        pruned=int(statuses.get("pruned", 0)),
+        failed=int(statuses.get(Status.FAILED, 0)),
+        skipped=int(statuses.get(Status.SKIPPED, 0)),
+        pruned=int(statuses.get(Status.PRUNED, 0)),
         unmeasured=tuple(cell_labels(rows)[rows["status"] == UNMEASURED]),
         cells=len(rows),
         scratch_asked=bool((rows["backbone"] == "scratch").any()),
@@ -128,7 +129,7 @@ def recommendation(
     found = candidates(table)
     if found:
         facts = _compare(facts, found, answers or {})
-    reasons = rows.loc[~rows["status"].isin(["ok", UNMEASURED]), "reason"]
+    reasons = rows.loc[~rows["status"].isin([Status.OK, UNMEASURED]), "reason"]
     common = str(reasons.value_counts().index[0]) if len(reasons) else ""
     limits = cautions(facts)
     return replace(facts, sentences=(*sentences(facts, common_reason=common), *limits), cautions=limits)

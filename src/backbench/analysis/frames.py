@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pandas as pd
 
+from backbench.core.cells import CellKey, Status
 from backbench.core.columns import COLUMNS
+from backbench.core.records import SCRATCH
 
 NUMERIC = tuple(column.name for column in COLUMNS if column.dtype in ("Int64", "Float64"))
 TEXT = tuple(column.name for column in COLUMNS if column.dtype == "string")
 NETWORK = ("backbone", "image_size")
-SERIES = ("backbone", "weights", "image_size")
-GROUP = (*SERIES, "freeze")
+# The columns of `CellKey`: of a cell, of a candidate, which has several seeds, and of a network.
+KEY = tuple(part.name for part in fields(CellKey))
+GROUP, SERIES = KEY[:4], KEY[:3]
+
+# In the grammar of `backbench compare`: random weights beside pretrained ones.
+NONE_WEIGHTS = "@none-weights"
 
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
@@ -39,7 +47,7 @@ def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
 def ranked(table: pd.DataFrame) -> pd.DataFrame:
     """The `ok` rows, best first: selection score, then lower val NLL, then fewer FLOPs. The index is rank - 1."""
     rows = tidy(table)
-    return _in_order(rows[rows["status"] == "ok"])
+    return _in_order(rows[rows["status"] == Status.OK])
 
 
 def grouped(table: pd.DataFrame) -> pd.DataFrame:
@@ -50,7 +58,7 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
     `cell_id` is that of the lowest seed.
     """
     rows = tidy(table)
-    rows = rows[rows["status"] == "ok"].sort_values(["seed", "cell_id"], kind="stable")
+    rows = rows[rows["status"] == Status.OK].sort_values(["seed", "cell_id"], kind="stable")
     if rows.empty:
         return rows.assign(seeds=0, test_acc_min=np.nan, test_acc_max=np.nan, cell_ids=[()] * 0).reset_index(drop=True)
     groups = rows.groupby(list(GROUP), dropna=False, sort=False)
@@ -97,7 +105,7 @@ def pareto(table: pd.DataFrame, cost: str = "latency_ms") -> pd.Series:
     price = pd.to_numeric(table[cost], errors="coerce").to_numpy("float64", na_value=np.nan)
     networks = table.assign(price=price).groupby(list(NETWORK), dropna=False)["price"]
     price = networks.transform("median").where(np.isfinite(price)).to_numpy("float64")
-    known = np.isfinite(score) & np.isfinite(price) & (table["status"] == "ok").to_numpy(bool, na_value=False)
+    known = np.isfinite(score) & np.isfinite(price) & (table["status"] == Status.OK).to_numpy(bool, na_value=False)
     marks = np.zeros(len(table), dtype=bool)
     for i in np.flatnonzero(known):
         as_good = known & (score >= score[i]) & (price <= price[i])
@@ -112,16 +120,16 @@ def labels(table: pd.DataFrame) -> pd.Series:
     ones, and the image size where several occur.
     """
     rows = tidy(table)
-    bases = rows[rows["backbone"] != "scratch"]
+    bases = rows[rows["backbone"] != SCRATCH]
     depths = bases["freeze"].nunique() > 1
     sizes = rows["image_size"].dropna().nunique() > 1
 
     def label(backbone: str, freeze: str, weights: str, size: float) -> str:
         name = backbone
-        if backbone != "scratch" and depths and freeze:
+        if backbone != SCRATCH and depths and freeze:
             name += f"@{freeze}"
-        if backbone != "scratch" and weights == "none":
-            name += "@none-weights"
+        if backbone != SCRATCH and weights == "none":
+            name += NONE_WEIGHTS
         return f"{name} {size:.0f} px" if sizes and np.isfinite(size) else name
 
     said = (rows[name] for name in ("backbone", "freeze", "weights", "image_size"))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-ECE_BINS = 15
+from backbench.core import recipe
 
 # Temperatures from a hundredth to a hundredfold are tried.
 LOG_TEMPERATURE = math.log(100)
@@ -59,7 +59,7 @@ def nll(probabilities: Probabilities, labels: Labels) -> float:
 
 
 def calibration(
-    probabilities: Probabilities, labels: Labels, *, bins: int = ECE_BINS
+    probabilities: Probabilities, labels: Labels, *, bins: int = recipe.ECE_BINS
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Items by top-1 confidence in equal-width bins: how many, the sum of their confidence, how many are right [bins].
 
@@ -76,7 +76,7 @@ def calibration(
     )
 
 
-def ece(probabilities: Probabilities, labels: Labels, *, bins: int = ECE_BINS) -> float:
+def ece(probabilities: Probabilities, labels: Labels, *, bins: int = recipe.ECE_BINS) -> float:
     """Expected calibration error of the top-1 confidence, equal-width bins (Guo et al. 2017, eq. 3)."""
     _, confidence, right = calibration(probabilities, labels, bins=bins)
     return float(np.abs(confidence - right).sum() / labels.shape[0])
@@ -90,7 +90,7 @@ def right_by_class(probabilities: Probabilities, labels: Labels) -> tuple[NDArra
     return np.bincount(labels[right], minlength=classes), np.bincount(labels, minlength=classes)
 
 
-def wilson_interval(share: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+def wilson_interval(share: float, n: int, *, level: float = recipe.INTERVAL_LEVEL) -> tuple[float, float]:
     """Wilson score interval of a share out of n items (Wilson 1927). Raises ValueError when n < 1."""
     if n < 1:
         raise ValueError("an interval needs at least one item")

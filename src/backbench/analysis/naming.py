@@ -12,8 +12,9 @@ import pandas as pd
 
 from backbench.analysis import numbers
 from backbench.analysis.candidates import Candidate, candidates
-from backbench.analysis.frames import ranked, tidy
+from backbench.analysis.frames import NONE_WEIGHTS, ranked, tidy
 from backbench.analysis.wording import listed
+from backbench.core.cells import Status
 from backbench.core.errors import RequestError
 
 # Parts of a cell id that are shorter could be a word.
@@ -87,7 +88,7 @@ def full_name(row: pd.Series) -> str:
     """What a cell is called: `VGG16@all-1`, `VGG16@all@none-weights#2`, `scratch`."""
     name = str(row["backbone"])
     if name != "scratch":
-        name += f"@{row['freeze']}" + ("@none-weights" if row["weights"] == "none" else "")
+        name += f"@{row['freeze']}" + (NONE_WEIGHTS if row["weights"] == "none" else "")
     return name + (f"#{row['seed']:.0f}" if row["seed"] > 0 else "")
 
 
@@ -137,7 +138,7 @@ def _one_cell(rows: pd.DataFrame, candidate: Candidate) -> Candidate:
 
 def _unknown(table: pd.DataFrame, found: Sequence[Candidate], asked: _Name, name: str) -> RequestError:
     rows = tidy(table)
-    for row in rows[rows["status"] != "ok"].itertuples():
+    for row in rows[rows["status"] != Status.OK].itertuples():
         if asked.fits(row):
             reason = numbers.for_terminal((row.reason.strip().splitlines() or ["no reason was recorded"])[0])
             return RequestError(f"'{name}' did not finish ({row.status}): {reason}")

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict
 
 import pandas as pd
 
-from backbench.analysis.frames import GROUP, tidy
-
-# What tells the cells of one results folder apart.
-PLACE = (*GROUP, "seed")
+from backbench.analysis.frames import KEY, tidy
+from backbench.core.cells import CellKey
 
 # A status beside those that are stored: of a row that stands for a cell which is not there.
 UNMEASURED = "unmeasured"
 REASON = "the sweep did not come to it; the same command goes on where it stopped"
 
 
-def with_unmeasured(table: pd.DataFrame, planned: Iterable[Any]) -> pd.DataFrame:
+def with_unmeasured(table: pd.DataFrame, planned: Iterable[CellKey]) -> pd.DataFrame:
     """The table of cells, and below it a row for each planned cell that has none.
 
-    `planned` are the places as run.json has them, mappings from the names in `PLACE`; whatever else is there is left
-    out.
+    `planned` are the keys as run.json has them.
     """
-    places = [{name: place.get(name) for name in PLACE} for place in planned if isinstance(place, Mapping)]
-    frame = tidy(pd.DataFrame(places, columns=list(PLACE)))
-    held = set(_keys(tidy(table)))
-    owed = [place for place, key in zip(places, _keys(frame), strict=True) if key not in held]
+    held = {CellKey(*row) for row in tidy(table)[list(KEY)].itertuples(index=False, name=None)}
+    owed = [key for key in planned if key not in held]
     if not owed:
         return table
     dataset = table["dataset"].dropna().iloc[:1].tolist() if "dataset" in table else []
-    rows = pd.DataFrame([{**place, "status": UNMEASURED, "reason": REASON} for place in owed])
+    rows = pd.DataFrame([{**asdict(key), "status": UNMEASURED, "reason": REASON} for key in owed])
     rows = rows.assign(dataset=dataset[0] if dataset else "").reindex(columns=table.columns)
     return pd.concat([table, rows.astype(table.dtypes)], ignore_index=True)
-
-
-def _keys(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
-    return list(rows[list(PLACE)].itertuples(index=False, name=None))

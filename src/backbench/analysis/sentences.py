@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backbench.analysis import numbers
 from backbench.analysis.comparisons import comparisons, proof
 from backbench.analysis.wording import difference, frozen, interval, listed, named, points, seeds
+from backbench.core.records import RANDOM_WEIGHTS
 
 if TYPE_CHECKING:  # the facts are built with these sentences: a true import would go round in a circle
     from backbench.analysis.advice import Recommendation
@@ -195,7 +196,7 @@ def _control(facts: Recommendation) -> Iterator[str]:
     if control is None or pretrained is None or control.test_acc is None or pretrained.test_acc is None:
         return
     yield (
-        f"{control.backbone} with random weights ({frozen(control.freeze)}) reaches "
+        f"{control.backbone} with {RANDOM_WEIGHTS} ({frozen(control.freeze)}) reaches "
         f"{numbers.percent(control.test_acc)} on test, "
         f"{difference(pretrained.test_acc - control.test_acc, pretrained, facts.over_control)}."
     )

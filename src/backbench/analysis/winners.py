@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from backbench.analysis.frames import SERIES, grouped, ranked, tidy
+from backbench.core.cells import Status
+from backbench.core.records import Series
 
 
 def winners(table: pd.DataFrame) -> list[str]:
@@ -19,10 +21,10 @@ def winners(table: pd.DataFrame) -> list[str]:
 def trained(table: pd.DataFrame) -> pd.DataFrame:
     """The `ok` rows whose network has weights that no file of pretrained weights holds, tidy."""
     rows = tidy(table)
-    return rows[(rows["status"] == "ok") & ~((rows["weights"] == "imagenet") & (rows["freeze"] == "all"))]
+    return rows[(rows["status"] == Status.OK) & ~((rows["weights"] == "imagenet") & (rows["freeze"] == "all"))]
 
 
-def worth_keeping(table: pd.DataFrame, *, open_series: Collection[tuple[Any, ...]] = ()) -> set[str]:
+def worth_keeping(table: pd.DataFrame, *, open_series: Collection[Series] = ()) -> set[str]:
     """Cell ids whose trained weights stay: of every network the best candidate's best seed.
 
     The leaderboard's winner is among them, or needs no weights of its own. While a network's cells are still being

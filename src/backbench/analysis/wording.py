@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backbench.analysis import numbers
+from backbench.core.records import RANDOM_WEIGHTS
 
 if TYPE_CHECKING:
     from backbench.analysis.candidates import Candidate
@@ -27,7 +28,7 @@ def named(candidate: Candidate) -> str:
     """A candidate in words: backbone, weights and how deep it is frozen."""
     if candidate.scratch:
         return "scratch, the small hand-made CNN"
-    weights = "" if candidate.pretrained else ", random weights"
+    weights = "" if candidate.pretrained else f", {RANDOM_WEIGHTS}"
     return f"{candidate.backbone}{weights}, {frozen(candidate.freeze)}"
 
 

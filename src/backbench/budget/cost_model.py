@@ -7,15 +7,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
 from backbench.backbones import locate, parse_backbones
-from backbench.core.cells import Cell, PlannedCell, but_weights, planned_cells
+from backbench.core.cells import Cell, CellKey, PlannedCell, Status, but_weights, planned_cells
+from backbench.core.events import COST_PHASES, Phase
 from backbench.core.job import Job
+from backbench.core.records import Series
 from backbench.evaluation.workload import Workload, workload_of
 from backbench.results import store
+from backbench.results.run_record import JobRecord
 
 # By how much an estimate may be off, either way: measured with this network, with others, or guessed.
 OWN, OTHERS, GUESS = 1.4, 2.5, 4.0
@@ -35,9 +37,9 @@ QUICKER = 2.2
 
 # Phases of a job (run.json) behind each part of the work.
 PHASES = {
-    "frozen": ("frozen pass", "augmented views"),
-    "probe": ("probe",),
-    "overhead": ("building", "engine", "timing", "memory", "scores"),
+    "frozen": (Phase.FROZEN_PASS, Phase.AUGMENTED_VIEWS),
+    "probe": (Phase.PROBE,),
+    "overhead": (Phase.BUILDING, Phase.ENGINE, *COST_PHASES, Phase.SCORES),
 }
 
 
@@ -130,9 +132,10 @@ def expected_seconds(job: Job, speeds: Speeds, there: Collection[str] = ()) -> S
 
 def known(directory: Path, template: Job) -> tuple[Speeds, set[str]]:
     """Speeds from what was measured in a results folder, and which cells it has, but for their weights."""
-    record = store.read_run(directory) if (directory / "run.json").exists() else {}
-    cells = [cell for cell in store.read_cells(directory) if cell.status == "ok"] if record else []
-    measured = _measured(cells, record.get("jobs", []), template)
+    there = (directory / "run.json").exists()
+    jobs = (store.read_run(directory).jobs or ()) if there else ()
+    cells = [cell for cell in store.read_cells(directory) if cell.status == Status.OK] if there else []
+    measured = _measured(cells, jobs, template)
     speeds = Speeds(measured, product=0.0 if all(measured.values()) else _product())
     return speeds, {but_weights(cell.identity) for cell in cells}
 
@@ -159,28 +162,25 @@ def _expected(job: Job, there: Collection[str], speeds: Speeds) -> Expected:
     )
 
 
-def _measured(
-    cells: Sequence[Cell], summaries: Sequence[Mapping[str, Any]], template: Job
-) -> dict[str, dict[str, Rate]]:
+def _measured(cells: Sequence[Cell], jobs: Sequence[JobRecord], template: Job) -> dict[str, dict[str, Rate]]:
     """Rates by part and label; all cells of a folder share the dataset and the recipe."""
     found: dict[str, dict[str, Rate]] = {part: {} for part in ("training", *PHASES)}
-    series: dict[tuple[str, bool, int], list[Cell]] = {}
+    series: dict[Series, list[Cell]] = {}
     for cell in cells:
-        place = cell.row["backbone"], cell.row["weights"] == "imagenet", int(cell.row["image_size"])
-        series.setdefault(place, []).append(cell)
-    for (name, pretrained, size), members in series.items():
-        job = _like(template, name, pretrained, size, members)
-        ids = {(cell.freeze, cell.seed): cell.cell_id for cell in planned_cells(job)}
-        spent_on = {ids[member.row["freeze"], member.row["seed"]]: member.row["fit_seconds"] for member in members}
+        series.setdefault(CellKey.of(cell.row).series, []).append(cell)
+    for (name, weights, size), members in series.items():
+        job = _like(template, name, weights == "imagenet", size, members)
+        ids = {cell.key: cell.cell_id for cell in planned_cells(job)}
+        spent_on = {ids[CellKey.of(member.row)]: member.row["fit_seconds"] for member in members}
         work = workload_of(job, set(spent_on))
         trained = [float(spent_on[cell_id]) / flops for cell_id, flops in work.training.items()]
         if trained:
             found["training"][job.label] = Rate(median(trained), usual("training", job))
         amounts = {"frozen": work.frozen, "probe": work.probe, "overhead": 1.0}
-        last = [dict(summary["seconds"]) for summary in summaries if summary.get("label") == job.label][-1:]
+        last = [record.seconds for record in jobs if record.label == job.label][-1:]
         for part, phases in PHASES.items():
             for seconds in last:
-                spent = sum(float(seconds.get(phase, 0.0)) for phase in phases)
+                spent = sum(seconds.get(phase, 0.0) for phase in phases)
                 if spent and amounts[part]:
                     found[part][job.label] = Rate(spent / amounts[part], usual(part, job))
     return found

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
 from backbench.analysis import metrics
-from backbench.analysis.frames import GROUP
 from backbench.budget.protocol import Arm, Measurement, PerItemScores
-from backbench.core.cells import Cell
+from backbench.core.cells import Cell, CellKey, Status
 from backbench.core.errors import RequestError
 from backbench.results import store
 
@@ -83,15 +81,15 @@ def first_curve(cell: Cell) -> tuple[float, ...]:
 def past(directory: Path) -> SweepHistory:
     """What the finished cells of a results folder tell. Raises RequestError where there are not enough of them."""
     stored = store.read_cells(directory)
-    if left := sum(cell.status == "pruned" for cell in stored):
+    if left := sum(cell.status == Status.PRUNED for cell in stored):
         raise RequestError(
             f"{directory} was measured under a budget, {left} cells are pruned, and a replay needs all of them: run the"
             " sweep once more without --budget"
         )
-    cells = [cell for cell in stored if cell.status == "ok"]
-    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    cells = [cell for cell in stored if cell.status == Status.OK]
+    groups: dict[CellKey, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: int(cell.row["seed"])):
-        groups.setdefault(tuple(cell.row[name] for name in GROUP), []).append(cell)
+        groups.setdefault(replace(CellKey.of(cell.row), seed=0), []).append(cell)
     if len(groups) < 2:
         raise RequestError(
             f"{directory} has {len(groups)} finished candidates, and a search needs some to choose from:"
@@ -131,9 +129,7 @@ def groups_of(arm: Arm, cells: Sequence[Cell]) -> list[Cell]:
 
 def _arm(members: Sequence[Cell], *, several: bool) -> Arm:
     row, recipe = members[0].row, members[0].identity["recipe"]
-    network = str(row["backbone"])
-    if row["weights"] == "none" and network != "scratch":
-        network += " (random weights)"
+    network = CellKey.of(row).network
     if several:
         network += f" {row['image_size']} px"
     return Arm(

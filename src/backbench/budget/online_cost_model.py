@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from backbench.budget.cost_model import EPOCHS, PHASES, Rate, Speeds, typical, usual
+from backbench.core.events import TRAINING_PHASES, Phase
 from backbench.core.job import Job
 from backbench.evaluation.workload import stage_flops, workload_of
+from backbench.results.run_record import ForecastRecord
 
 # Seconds of a trained cell until its first step is over, where nothing tells: most of them go to compiling.
 STARTING = 5.0
 
-TRAINING = ("fine-tuning", "training", "evaluation")
+TRAINING = (*TRAINING_PHASES, Phase.EVALUATION)
 
 
 @dataclass
@@ -43,12 +45,12 @@ class OnlineCostModel:
         return likely + self._take(_overhead(job), "overhead", job, 1.0) + training
 
     def learn(
-        self, job: Job, wanted: Collection[str], *, said: float, phases: Mapping[str, float], wall: float
+        self, job: Job, wanted: Collection[str], *, said: float, phases: Mapping[Phase, float], wall: float
     ) -> None:
         """Take note of a job that has ended, of its phases, and of the seconds that it was said to take and took."""
         self.said.append((said, wall))
         if job.trial and job.trial.images:
-            parts = {"screening": phases.get("frozen pass", 0.0)}
+            parts = {"screening": phases.get(Phase.FROZEN_PASS, 0.0)}
             amounts = {"screening": _screening(job, job.trial.images)}
         else:
             work = workload_of(job, wanted)
@@ -56,7 +58,7 @@ class OnlineCostModel:
             amounts = {"frozen": work.frozen, "probe": work.probe}
             if work.training:
                 parts["training"] = sum(phases.get(phase, 0.0) for phase in TRAINING)
-                self._trained(job, work.training, spent=parts["training"], starting=phases.get("starting", 0.0))
+                self._trained(job, work.training, spent=parts["training"], starting=phases.get(Phase.STARTING, 0.0))
         overhead = max(0.0, wall - sum(parts.values()))
         rates = {part: parts[part] / amount for part, amount in amounts.items() if amount and parts[part]}
         measured = {part: dict(known) for part, known in self.speeds.measured.items()}
@@ -68,11 +70,11 @@ class OnlineCostModel:
         """Seconds of a part, by one that is like it where nothing is known of the part itself."""
         return self.speeds.take(part if self.speeds.measured.get(part) else like, job, amount).likely
 
-    def error(self) -> dict[str, float]:
+    def error(self) -> ForecastRecord:
         """Seconds said and taken, over all jobs, and the median factor by which a job was off."""
         said, taken = (sum(times) for times in zip(*self.said, strict=True)) if self.said else (0.0, 0.0)
         off = [max(a, b) / max(1e-9, min(a, b)) for a, b in self.said]
-        return {"jobs": len(self.said), "said": said, "taken": taken, "median_factor": median(off) if off else 1.0}
+        return ForecastRecord(len(self.said), said, taken, median(off) if off else 1.0)
 
     def _trained(self, job: Job, training: Mapping[str, float], *, spent: float, starting: float) -> None:
         """Take note of what the trained cells of a job took, `starting` of it before their first steps were over."""

@@ -130,7 +130,7 @@ def write(directory: Path, *, draws: int = DRAWS) -> Iterator[str]:
 
     Raises RequestError where the folder has no sweep that measured everything.
     """
-    dataset = str(store.read_run(directory).get("dataset", {}).get("name", ""))
+    dataset = store.read_run(directory).dataset.name
     known = past(directory)
     yield (
         f"{dataset}: {len(known.arms)} candidates, {numbers.duration(known.total)} in all;"

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from backbench.cli.errors import INCOMPLETE, OneLineGroup, plainly, without_chatter
+from backbench.core.cells import Status
 from backbench.core.request import Request
 from backbench.core.version import __version__
 from backbench.printable import printable
@@ -110,7 +111,7 @@ def sweep_command(plan: bool, **options: Any) -> None:
         click.echo(f"{outcome.already} of {sum(outcome.counts.values())} cells were already there")
     click.echo("leaderboard: " + str(outcome.directory / build.PAGE))
     if not outcome.complete:
-        missing = ", ".join(f"{count} {status}" for status, count in outcome.counts.items() if status != "ok")
+        missing = ", ".join(f"{count} {status}" for status, count in outcome.counts.items() if status != Status.OK)
         click.echo(f"finished, but {missing}: the leaderboard says which and why", err=True)
         sys.exit(INCOMPLETE)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any
 
 from backbench.core.backbone import Backbone
 from backbench.core.errors import RequestError
 from backbench.core.files import digest_of
 from backbench.core.job import Job
+from backbench.core.records import RANDOM_WEIGHTS, SCRATCH, Series
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class PlannedCell:
     cell_id: str
     identity: Mapping[str, Any]
     impossible: str = ""
+
+    @property
+    def key(self) -> CellKey:
+        """What tells it from the other cells of a sweep."""
+        return CellKey.of(self.identity)
 
 
 def parse_freeze(text: str) -> tuple[str, ...]:
@@ -84,7 +91,7 @@ def _plan(job: Job, freeze: str, frozen: int, stages: int, seed: int) -> Planned
     identity: dict[str, Any] = {
         "protocol": PROTOCOL_VERSION,
         "dataset": job.dataset.fingerprint,
-        "backbone": job.backbone.name if job.backbone else "scratch",
+        "backbone": job.backbone.name if job.backbone else SCRATCH,
         "weights": "imagenet" if job.pretrained else "none",
         "weights_digest": job.weights.digest if job.weights else None,
         "image_size": job.image_size,
@@ -125,7 +132,7 @@ def empty_row(job: Job, cell: PlannedCell) -> dict[str, Any]:
     frozen_pct = frozen_share(job.backbone, cell.frozen) if job.backbone else 0.0
     return {
         "dataset": job.dataset.name,
-        "backbone": job.backbone.name if job.backbone else "scratch",
+        "backbone": job.backbone.name if job.backbone else SCRATCH,
         "family": job.backbone.family if job.backbone else "scratch",
         "weights": "imagenet" if job.pretrained else "none",
         "weights_source": job.weights.source if job.weights else ("" if job.pretrained else "random initialisation"),
@@ -143,6 +150,47 @@ def empty_row(job: Job, cell: PlannedCell) -> dict[str, Any]:
     }
 
 
+class Status(StrEnum):
+    """How a cell ended: measured, broken, not possible here, or left out by a budget."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    PRUNED = "pruned"
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """What tells the cells of one results folder apart, under the names of the columns."""
+
+    backbone: str
+    weights: str
+    image_size: int
+    freeze: str
+    seed: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> CellKey:
+        """The key in a row of the table, or in a cell's identity."""
+        parts: dict[str, Any] = {part.name: row.get(part.name) for part in fields(cls)}
+        return cls(**parts)
+
+    @property
+    def series(self) -> Series:
+        """The network, which all its freeze depths and seeds share."""
+        return self.backbone, self.weights, self.image_size
+
+    @property
+    def network(self) -> str:
+        """The network's name for people: `VGG16`, `VGG16 (random weights)` or `scratch`."""
+        at_random = self.weights == "none" and self.backbone != SCRATCH
+        return f"{self.backbone} ({RANDOM_WEIGHTS})" if at_random else self.backbone
+
+    def label(self) -> str:
+        """The cell's name for people, all seeds alike: `VGG16 (random weights) @ all-1`."""
+        return f"{self.network} @ {self.freeze}"
+
+
 # Part of every cell's identity: raise it when the protocol changes what a number means.
 PROTOCOL_VERSION = 4
 
@@ -155,7 +203,7 @@ class Cell:
     """
 
     cell_id: str
-    status: str
+    status: Status
     reason: str
     identity: Mapping[str, Any]
     row: Mapping[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,35 @@ from numpy.typing import NDArray
 from backbench.core.cells import Cell
 
 
+class Phase(StrEnum):
+    """What a job does at a time: the names under which run.json has its seconds."""
+
+    BUILDING = "building"
+    ENGINE = "engine"
+    FROZEN_PASS = "frozen pass"  # noqa: S105  no password
+    AUGMENTED_VIEWS = "augmented views"
+    PROBE = "probe"
+    SCORES = "scores"
+    FINE_TUNING = "fine-tuning"
+    TRAINING = "training"  # of the hand-made CNN
+    EVALUATION = "evaluation"
+    TIMING = "timing"
+    MEMORY = "memory"
+    STARTING = "starting"  # the part of fine-tuning and training before their first steps were over
+
+
+# What prepares the cells of a job, what measures the cost of inference, and what takes training steps, whose batch is
+# a part of the recipe.
+SHARED_PHASES = (Phase.BUILDING, Phase.ENGINE, Phase.FROZEN_PASS, Phase.AUGMENTED_VIEWS, Phase.SCORES)
+COST_PHASES = (Phase.TIMING, Phase.MEMORY)
+TRAINING_PHASES = (Phase.FINE_TUNING, Phase.TRAINING)
+
+
 @dataclass(frozen=True)
 class Progress:
     """A job says where it is: `done` of `total` in one phase."""
 
-    phase: str
+    phase: Phase
     done: int
     total: int
 
@@ -39,7 +64,7 @@ class Summary:
     """Last word of a job: what it ran on and the seconds of each phase."""
 
     label: str
-    seconds: Mapping[str, float]
+    seconds: Mapping[Phase, float]
     environment: Mapping[str, str]
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench.core.backbone import Backbone, Weights
+from backbench.core.cells import CellKey
 from backbench.core.dataset import Dataset, Pixels
+from backbench.core.records import SCRATCH, Series
 
 # Images of one call of a network that is not being trained, where memory allows. Only speed and memory depend on it,
 # not results: such a network treats each image alone.
@@ -76,8 +78,12 @@ class Job:
         return self.pixels.open()
 
     @property
+    def series(self) -> Series:
+        """The network, as in the keys of its cells."""
+        name = self.backbone.name if self.backbone else SCRATCH
+        return name, "imagenet" if self.pretrained else "none", self.image_size
+
+    @property
     def label(self) -> str:
         """Name for people: `VGG16`, `VGG16 (random weights)` or `scratch`."""
-        if self.backbone is None:
-            return "scratch"
-        return self.backbone.name if self.pretrained else f"{self.backbone.name} (random weights)"
+        return CellKey(*self.series, freeze="", seed=0).network

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from backbench.core.events import Event, Progress
+from backbench.core.events import Event, Phase, Progress
 
 Emit = Callable[[Event], None]
 
@@ -34,19 +34,19 @@ class Clock:
 
     def __init__(self, emit: Emit) -> None:
         self.emit = emit
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[Phase, float] = {}
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """Time a block under a name; what it is given tells how much of the phase is done."""
-        self.emit(Progress(name, 0, 1))
+    def phase(self, phase: Phase) -> Iterator[Callable[[int, int], None]]:
+        """Time a block as one phase; what it is given tells how much of the phase is done."""
+        self.emit(Progress(phase, 0, 1))
         began = time.perf_counter()
         try:
-            yield lambda done, total: self.emit(Progress(name, done, total))
+            yield lambda done, total: self.emit(Progress(phase, done, total))
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-            self.emit(Progress(name, 1, 1))
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
+            self.emit(Progress(phase, 1, 1))
 
-    def spent(self, *phases: str) -> float:
+    def spent(self, *phases: Phase) -> float:
         """Seconds in these phases so far."""
-        return sum(self.seconds.get(name, 0.0) for name in phases)
+        return sum(self.seconds.get(phase, 0.0) for phase in phases)

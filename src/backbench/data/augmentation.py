@@ -5,19 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Shift by up to a tenth of the side, as a crop of the edge-padded image.
-SHIFT = 0.1
+from backbench.core import recipe
 
 
 def light(images: NDArray[np.uint8], *, flips: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Each image [b, s, s, 3] shifted at random and, where that keeps its meaning, mirrored half of the time."""
+    """Each image [b, s, s, 3] shifted at random and, where that keeps its meaning, mirrored (`recipe.MIRRORED`)."""
     size = images.shape[1]
-    reach = max(1, round(size * SHIFT))
+    reach = max(1, round(size * recipe.SHIFT))  # by a crop of the edge-padded image
     padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
     corners = rng.integers(0, 2 * reach + 1, size=(len(images), 2))
     shifted = np.stack([padded[i, y : y + size, x : x + size] for i, (y, x) in enumerate(corners)])
     if flips:
-        mirrored = rng.random(len(images)) < 0.5
+        mirrored = rng.random(len(images)) < recipe.MIRRORED
         shifted[mirrored] = shifted[mirrored, :, ::-1]
     return shifted
 

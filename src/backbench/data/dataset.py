@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from backbench.core import recipe
 from backbench.core.dataset import Dataset, ImageSource, Listing
 from backbench.core.errors import RequestError
 from backbench.core.files import digest_of
@@ -33,12 +34,15 @@ def select(listing: Listing, keep: NDArray[np.int64], split: NDArray[np.str_]) -
     """
     notes = list(listing.notes)
     published = set(np.unique(listing.published).tolist())
+    from_train = f"one of {recipe.VAL_OF_TRAIN_ONE_OF} images of train was made val"
     if len(published) < 2:
-        notes.append("splits made by content: 70 % train, 10 % val, 20 % test of each class")
+        test, val = 100 / recipe.TEST_ONE_OF, 100 / recipe.VAL_ONE_OF
+        made = f"{100 - test - val:g} % train, {val:g} % val, {test:g} % test"
+        notes.append(f"splits made by content: {made} of each class")
     elif "test" not in published:
-        notes.append("the published val split is the test set; an eighth of train was made val")
+        notes.append(f"the published val split is the test set; {from_train}")
     elif "val" not in published:
-        notes.append("the published test split is the test set; an eighth of train was made val")
+        notes.append(f"the published test split is the test set; {from_train}")
     return replace(
         listing,
         ids=tuple(listing.ids[index] for index in keep),

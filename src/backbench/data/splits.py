@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from backbench.core import recipe
 from backbench.core.dataset import SPLITS
 from backbench.core.errors import RequestError
 
@@ -109,7 +110,8 @@ def _divide(
         ranked = sorted(group, key=_rank)
         start = 0
         for name in made:
-            stop = start + _share(len(ranked), 5 if name == "test" else 10 if "test" in made else 8)
+            val = recipe.VAL_ONE_OF if "test" in made else recipe.VAL_OF_TRAIN_ONE_OF
+            stop = start + _share(len(ranked), recipe.TEST_ONE_OF if name == "test" else val)
             for digest in ranked[start:stop]:
                 split[copies[digest]] = name
             start = stop

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench.analysis import metrics
-from backbench.core.cells import Cell, PlannedCell, empty_row
+from backbench.core.cells import Cell, PlannedCell, Status, empty_row
 from backbench.core.dataset import SPLITS
 from backbench.core.events import CellFinished
 from backbench.core.job import Job, Trial
@@ -61,10 +61,10 @@ def finished(
     return CellFinished(
         Cell(
             cell_id=cell.cell_id,
-            status="ok",
+            status=Status.OK,
             reason=reason,
             identity=cell.identity,
-            row=empty_row(job, cell) | dict(row) | measured | {"status": "ok"},
+            row=empty_row(job, cell) | dict(row) | measured | {"status": Status.OK},
             trace=dict(trace),
         ),
         predictions,
@@ -81,13 +81,13 @@ def tried(job: Job, cell: PlannedCell, items: NDArray[np.float64], *, seconds: f
     if not np.isfinite(items).all():
         raise FloatingPointError("the trial's predictions hold NaN or infinite values")
     trial = {**asdict(job.trial or Trial()), "seconds": seconds, "items": np.round(items, 4).tolist()}
-    row = empty_row(job, cell) | {"status": "pruned"}
-    return CellFinished(Cell(cell.cell_id, "pruned", "", cell.identity, row, {"trial": trial}))
+    row = empty_row(job, cell) | {"status": Status.PRUNED}
+    return CellFinished(Cell(cell.cell_id, Status.PRUNED, "", cell.identity, row, {"trial": trial}))
 
 
 def failed(job: Job, cell: PlannedCell, error: Exception) -> CellFinished:
     """The cell that could not be measured, though others of its job can."""
     trace = {"diverged": [trial.trace() for trial in error.trials]} if isinstance(error, DivergedError) else {}
     reason = f"{type(error).__name__}: {error}"
-    row = empty_row(job, cell) | {"status": "failed"}
-    return CellFinished(Cell(cell.cell_id, "failed", reason, cell.identity, row, trace))
+    row = empty_row(job, cell) | {"status": Status.FAILED}
+    return CellFinished(Cell(cell.cell_id, Status.FAILED, reason, cell.identity, row, trace))

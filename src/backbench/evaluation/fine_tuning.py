@@ -16,28 +16,11 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from backbench.analysis import metrics
+from backbench.core import recipe
 from backbench.core.job import INFERENCE_BATCH
 from backbench.evaluation.batches import Arrays, Batches, Items
 from backbench.evaluation.lr_selection import BEHIND, DivergedError, Epoch, LearningRateRun
 from backbench.features.engines import keras_engine
-
-# Of fine-tuning; the first leads, the others race against it. What starts at random needs larger steps.
-RATES = (3e-4, 1e-3, 1e-4)
-RATES_FROM_SCRATCH = (1e-3,)
-
-WEIGHT_DECAY = 1e-4
-
-# Label smoothing. A network that knows train by heart has next to no loss left, and Adam makes full steps of what noise
-# remains in the gradient; smoothed labels leave it something to learn.
-SMOOTHING = 0.1
-
-WARM_UP = 0.1
-
-# Epochs without a better one on val before a trial stops: a share of all epochs, and at least how many.
-PATIENCE, LEAST_PATIENCE = 0.3, 2
-
-# Images of val that may still be wrong when a trial ends because val could not tell a better epoch from this one.
-LEFT_ON_VAL = 1
 
 # Batches that are made ahead of the one that is trained on.
 AHEAD = 4
@@ -92,8 +75,8 @@ def train(
     stepped: list[float] = []
     if not model.compiled:  # else by an earlier call, and its steps are the same
         model.compile(
-            optimizer=keras.optimizers.AdamW(rates[0], weight_decay=WEIGHT_DECAY),
-            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING),
+            optimizer=keras.optimizers.AdamW(rates[0], weight_decay=recipe.WEIGHT_DECAY),
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.LABEL_SMOOTHING),
         )
         model.optimizer.build(model.trainable_variables)
     beginning = state_of(model)
@@ -150,7 +133,7 @@ def _trial(
     progress: Callable[[int], None],
 ) -> tuple[LearningRateRun, list[NDArray[Any]] | None]:
     """One learning rate until it stops getting better, diverges or falls behind; and the state of its best epoch."""
-    patience = max(LEAST_PATIENCE, round(PATIENCE * epochs))
+    patience = max(recipe.LEAST_PATIENCE, round(recipe.PATIENCE * epochs))
     steps = max(1, len(train) // batch_size)  # whole batches: one shape, one compiled step; the rest differs by epoch
     one_hot = np.eye(model.output_shape[-1], dtype=np.float32)
     curve: list[Epoch] = []
@@ -176,7 +159,7 @@ def _trial(
         progress(epoch)
         if epoch in (epochs, stop_after):
             break
-        if round((1 - val_acc) * len(val)) <= LEFT_ON_VAL and len(curve) - 1 == best:
+        if round((1 - val_acc) * len(val)) <= recipe.LEFT_ON_VAL and len(curve) - 1 == best:
             return LearningRateRun(rate, tuple(curve), "val is as good as solved"), kept
         if len(curve) - 1 - best >= patience:
             return LearningRateRun(rate, tuple(curve), "no longer better"), kept
@@ -187,8 +170,8 @@ def _trial(
 
 
 def schedule(rate: float, step: int, steps: int) -> float:
-    """Learning rate of a step (from 0) of `steps`: linear warm-up over a tenth of them, then a cosine to zero."""
-    warm_up = max(1, round(WARM_UP * steps))
+    """Learning rate of a step (from 0) of `steps`: linear warm-up (`recipe.WARM_UP`), then a cosine to zero."""
+    warm_up = max(1, round(recipe.WARM_UP * steps))
     if step < warm_up:
         return rate * (step + 1) / warm_up
     return rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))

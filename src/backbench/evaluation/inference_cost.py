@@ -18,13 +18,12 @@ import numpy as np
 
 from backbench.backbones import graph, parse_backbones, scratch_cnn
 from backbench.backbones.flops import flops
-from backbench.core import subprocesses
+from backbench.core import recipe, subprocesses
+from backbench.core.events import Phase
 from backbench.core.job import Job
 from backbench.core.timing import Clock
 
 WARM_UPS = 1
-REPEATS = 15
-BATCH_SIZES = (8, 32)
 # No further call of one batch size is started after this long, so that slow networks do not hold up the sweep.
 SECONDS = 2.0
 
@@ -44,11 +43,12 @@ def deployed(body: keras.Model, classes: int | None = None) -> keras.Model:
 
 
 def speed(
-    model: keras.Model, *, most: int = max(BATCH_SIZES), progress: Callable[[int, int], None] | None = None
+    model: keras.Model, *, most: int = max(recipe.TIMED_BATCHES), progress: Callable[[int, int], None] | None = None
 ) -> Speed:
-    """Time the model on one image and on batches of at most `most`, warmed up; medians of up to REPEATS calls."""
-    images = np.random.default_rng(0).integers(0, 256, (max(BATCH_SIZES), *model.input_shape[1:]), dtype=np.uint8)
-    sizes = (1, *(size for size in BATCH_SIZES if size <= most))
+    """Time the model on one image and on batches of at most `most`, warmed up; medians of a few calls."""
+    shape = (max(recipe.TIMED_BATCHES), *model.input_shape[1:])
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    sizes = (1, *(size for size in recipe.TIMED_BATCHES if size <= most))
     medians = {}
     for position, size in enumerate(sizes):
         medians[size] = _median_seconds(model, images[:size])
@@ -62,7 +62,8 @@ def _median_seconds(model: keras.Model, images: np.ndarray) -> float:
     model.predict_on_batch(images)  # compiles; counted nowhere
     began = time.perf_counter()
     taken: list[float] = []
-    while len(taken) < WARM_UPS + REPEATS and (len(taken) < WARM_UPS + 1 or time.perf_counter() - began < SECONDS):
+    most = WARM_UPS + recipe.TIMED_CALLS
+    while len(taken) < most and (len(taken) < WARM_UPS + 1 or time.perf_counter() - began < SECONDS):
         start = time.perf_counter()
         model.predict_on_batch(images)
         taken.append(time.perf_counter() - start)
@@ -71,9 +72,9 @@ def _median_seconds(model: keras.Model, images: np.ndarray) -> float:
 
 def columns(job: Job, model: keras.Model, clock: Clock, *, precision: str) -> dict[str, Any]:
     """What the table says of the cost of a deployed model, which computes in `precision`."""
-    with clock.phase("timing") as report:
+    with clock.phase(Phase.TIMING) as report:
         measured = speed(model, most=job.inference_batch, progress=report)
-    with clock.phase("memory"):
+    with clock.phase(Phase.MEMORY):
         try:
             memory = peak_memory(
                 job.backbone.name if job.backbone else "scratch",

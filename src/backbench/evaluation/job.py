@@ -12,11 +12,12 @@ import numpy as np
 
 from backbench.backbones import graph, scratch_cnn
 from backbench.backbones.graph import plain_keras
+from backbench.core import recipe
 from backbench.core.backbone import Backbone
 from backbench.core.cells import PlannedCell, augment_of
 from backbench.core.cells import cells_to_measure as cells_wanted
 from backbench.core.dataset import SPLITS
-from backbench.core.events import CellStarted, Message, Summary
+from backbench.core.events import COST_PHASES, SHARED_PHASES, CellStarted, Message, Phase, Summary
 from backbench.core.job import Job
 from backbench.core.timing import Clock, Emit
 from backbench.evaluation import fine_tuning, inference_cost, screening, trainable_part
@@ -27,11 +28,6 @@ from backbench.evaluation.shared_pass import Network, pass_through
 from backbench.features.device import environment
 from backbench.features.frozen_model import frozen_up_to, views_of
 from backbench.features.frozen_pass import sample
-
-SHARED = ("building", "engine", "frozen pass", "augmented views", "scores")
-COST = ("timing", "memory")
-
-STARTING = "starting"  # a part of the phases of training: until their first steps were over
 
 
 def run(job: Job, emit: Emit) -> None:
@@ -56,12 +52,12 @@ def run(job: Job, emit: Emit) -> None:
     else:
         for seed in dict.fromkeys(cell.seed for cell in wanted):
             _backbone_cells(job, job.backbone, [cell for cell in wanted if cell.seed == seed], clock)
-    emit(Summary(job.label, dict(clock.seconds), environment(job.engine)))
+    emit(Summary(job.label, {**clock.seconds}, environment(job.engine)))
 
 
 def _backbone_cells(job: Job, backbone: Backbone, wanted: list[PlannedCell], clock: Clock) -> None:
     """One pass for all depths, then the probe, then the fine-tuned cells, which start from it."""
-    before, before_cost = clock.spent(*SHARED), clock.spent(*COST)
+    before, before_cost = clock.spent(*SHARED_PHASES), clock.spent(*COST_PHASES)
     too_large: FloatingPointError | None = None
     try:
         network = pass_through(job, backbone, wanted, clock)
@@ -77,7 +73,7 @@ def _backbone_cells(job: Job, backbone: Backbone, wanted: list[PlannedCell], clo
         without = replace(job, freeze=tuple(freeze for freeze in job.freeze if freeze in ("all", "none")))
         network = pass_through(without, backbone, wanted, clock)
     columns = {} if job.trial else _cost(job, network, clock)
-    shared = (clock.spent(*SHARED) - before + clock.spent(*COST) - before_cost) / len(wanted)
+    shared = (clock.spent(*SHARED_PHASES) - before + clock.spent(*COST_PHASES) - before_cost) / len(wanted)
     if all(cell.frozen < cell.stages for cell in wanted):  # else the probe is the fully frozen cell's own
         shared += network.probe_seconds / len(wanted)
     probed = {"path": [asdict(step) for step in network.path.steps], "chosen": network.path.chosen}
@@ -144,11 +140,11 @@ def _fine_tuned(
 ) -> None:
     """Train what is not frozen, from the probe's solution, then leave the network as it was."""
     data = job.dataset
-    before = clock.spent("fine-tuning", "evaluation")
+    before = clock.spent(Phase.FINE_TUNING, Phase.EVALUATION)
     began = time.perf_counter()
     keras.utils.set_random_seed(cell.seed)
     try:
-        with clock.phase("fine-tuning") as report:
+        with clock.phase(Phase.FINE_TUNING) as report:
             source, scales = _source(job, network, cell)
             if cell.frozen == 0 and not job.trial:
                 clock.emit(Message(_estimate(job, cell, network)))
@@ -168,11 +164,11 @@ def _fine_tuned(
                 progress=report,
             )
         fit_seconds = time.perf_counter() - began
-        clock.seconds[STARTING] = clock.spent(STARTING) + trained.starting
+        clock.seconds[Phase.STARTING] = clock.spent(Phase.STARTING) + trained.starting
         if job.trial:
             clock.emit(screening.trained(job, cell, model, source, seconds=fit_seconds))
             return
-        with clock.phase("evaluation"):
+        with clock.phase(Phase.EVALUATION):
             found = {
                 name: fine_tuning.predict(model, source, data.indices(name), batch=job.inference_batch)
                 for name in SPLITS
@@ -188,7 +184,7 @@ def _fine_tuned(
         "precision": network.precision,
         "trainable_params": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
         "fit_seconds": fit_seconds,
-        "wall_seconds": shared + clock.spent("fine-tuning", "evaluation") - before,
+        "wall_seconds": shared + clock.spent(Phase.FINE_TUNING, Phase.EVALUATION) - before,
     }
     path = network.path
     trace = {
@@ -209,7 +205,7 @@ def _fine_tuned(
 
 
 def _rates(job: Job) -> tuple[float, ...]:
-    rates = fine_tuning.RATES if job.pretrained else fine_tuning.RATES_FROM_SCRATCH
+    rates = recipe.LEARNING_RATES if job.pretrained else recipe.LEARNING_RATES_FROM_SCRATCH
     return rates[:1] if job.trial else rates
 
 
@@ -237,14 +233,14 @@ def _scratch_cells(job: Job, wanted: list[PlannedCell], clock: Clock) -> None:
     data, pixels = job.dataset, job.images()
     source = PixelBatches(pixels, data.rows, augment=augment_of(job, 0) != "none", flips=data.flips)
     columns: dict[str, Any] = {}
-    own = ("building", "training", "evaluation")
+    own = (Phase.BUILDING, Phase.TRAINING, Phase.EVALUATION)
     for cell in wanted:
         if job.is_taken(cell.cell_id):
             continue
         clock.emit(CellStarted(cell.cell_id))
         before = clock.spent(*own)
         keras.utils.set_random_seed(cell.seed)
-        with clock.phase("building"):
+        with clock.phase(Phase.BUILDING):
             model = scratch_cnn.build(image_size=job.image_size, classes=len(data.class_names))
         columns = (
             {}
@@ -253,7 +249,7 @@ def _scratch_cells(job: Job, wanted: list[PlannedCell], clock: Clock) -> None:
         )
         began = time.perf_counter()
         try:
-            with clock.phase("training") as report:
+            with clock.phase(Phase.TRAINING) as report:
                 trained = fine_tuning.train(
                     model,
                     source,
@@ -262,18 +258,18 @@ def _scratch_cells(job: Job, wanted: list[PlannedCell], clock: Clock) -> None:
                     val=data.indices("val"),
                     epochs=job.epochs,
                     batch_size=job.batch_size,
-                    rates=fine_tuning.RATES_FROM_SCRATCH,
+                    rates=recipe.LEARNING_RATES_FROM_SCRATCH,
                     seed=cell.seed,
                     stop_after=job.trial.epochs if job.trial else None,
                     inference_batch=job.inference_batch,
                     progress=report,
                 )
             fit_seconds = time.perf_counter() - began
-            clock.seconds[STARTING] = clock.spent(STARTING) + trained.starting
+            clock.seconds[Phase.STARTING] = clock.spent(Phase.STARTING) + trained.starting
             if job.trial:
                 clock.emit(screening.trained(job, cell, model, source, seconds=fit_seconds))
                 continue
-            with clock.phase("evaluation"):
+            with clock.phase(Phase.EVALUATION):
                 found = {
                     name: fine_tuning.predict(model, source, data.indices(name), batch=job.inference_batch)
                     for name in SPLITS
@@ -282,7 +278,7 @@ def _scratch_cells(job: Job, wanted: list[PlannedCell], clock: Clock) -> None:
                 "engine": "keras",
                 "trainable_params": model.count_params(),
                 "fit_seconds": fit_seconds,
-                "wall_seconds": clock.spent(*own) - before + clock.spent(*COST) / len(wanted),
+                "wall_seconds": clock.spent(*own) - before + clock.spent(*COST_PHASES) / len(wanted),
             }
             kept = keep_weights(job, cell, model, clock)
             clock.emit(finished(job, cell, found, row=row, trace={"training": trained.trace()}, model=kept))

@@ -22,19 +22,10 @@ from scipy.special import softmax
 from threadpoolctl import ThreadpoolController
 
 from backbench.analysis.metrics import accuracy, nll, selection_score
+from backbench.core import recipe
 from backbench.evaluation.cross_entropy import Likelihood, on_host
 from backbench.evaluation.eigenbasis import Doubles, Floats, Rows, Spectrum, blocks, decompose, require_finite
 
-# Twelve strengths, two per decade, from too strong to too weak.
-STRENGTHS = tuple(float(s) for s in 10.0 ** (0.5 - np.arange(12) / 2))
-
-# Weaker ones are not solved once the best on val lies this many behind, a decade: they would overfit more, and each
-# takes nearly twice as long as the one before it.
-BEYOND_BEST = 2
-
-# The objective is s-strongly convex in W: a gradient of norm g puts W within g/s of the optimum and the value within
-# g^2/(2s) of the smallest. Stopping at g <= TOLERANCE s ||W|| leaves at most TOLERANCE^2, a thousandth, of the penalty.
-TOLERANCE = 3e-2
 MAX_ITERATIONS = 500
 
 # Of the bias, where every image is classified with certainty.
@@ -157,8 +148,8 @@ def fit_path(
     train: Rows,
     val: Rows,
     classes: int,
-    strengths: tuple[float, ...] = STRENGTHS,
-    tolerance: float = TOLERANCE,
+    strengths: tuple[float, ...] = recipe.PROBE_STRENGTHS,
+    tolerance: float = recipe.PROBE_TOLERANCE,
     spectrum: Spectrum | None = None,
     likelihood: Callable[[Floats, NDArray[np.int64], int], Likelihood] = on_host,
     scratch: Path | None = None,
@@ -168,9 +159,9 @@ def fit_path(
 
     features [n, d], which may be memory-mapped, and labels [n] in 0..classes-1; `train` and `val` are rows of them.
     `spectrum` is that of the train rows, where it is known already, `likelihood` where it is computed, and `scratch` a
-    folder for what does not fit into memory. `strengths` descend; the path ends BEYOND_BEST behind the best score, or
-    at the weakest; of equal scores the stronger regularisation wins. Raises ValueError for features that are not
-    finite.
+    folder for what does not fit into memory. `strengths` descend; the path ends PROBE_BEYOND_BEST behind the best
+    score, or at the weakest; of equal scores the stronger regularisation wins. Raises ValueError for features that are
+    not finite.
     """
     require_finite(features, val)
     basis = spectrum or decompose(features, train, scratch=scratch)
@@ -216,7 +207,7 @@ def fit_path(
         steps.append(step)
         heads.append(head)
         chosen = int(np.argmax([step.score for step in steps]))
-        over = position - chosen >= BEYOND_BEST
+        over = position - chosen >= recipe.PROBE_BEYOND_BEST
         if progress:
             progress(len(strengths) if over else position + 1, len(strengths))
         if over:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# From this epoch on a trial ends that has never been as good as the leading one had been by then.
-RACE_FROM = 2
+from backbench.core import recipe
 
-# Why it ends then.
+# Why a trial ends that has never been as good as the leading one had been by then (`recipe.RACE_FROM`).
 BEHIND = "behind"
 
 
@@ -44,7 +43,7 @@ class LearningRateRun:
 
     def behind(self, rival: LearningRateRun, epoch: int) -> bool:
         """Whether so many epochs show that it does not get as far as the rival."""
-        return epoch >= RACE_FROM and self.best_by(epoch) < rival.best_by(epoch)
+        return epoch >= recipe.RACE_FROM and self.best_by(epoch) < rival.best_by(epoch)
 
     def trace(self) -> dict[str, Any]:
         """The same as JSON-able content."""

@@ -12,7 +12,7 @@ from backbench.analysis import metrics
 from backbench.backbones import graph
 from backbench.core.backbone import Backbone
 from backbench.core.cells import PlannedCell
-from backbench.core.events import CellFinished
+from backbench.core.events import CellFinished, Phase
 from backbench.core.job import Job
 from backbench.core.timing import Clock
 from backbench.evaluation import eigenbasis, fine_tuning, transferability
@@ -30,15 +30,15 @@ def screen(job: Job, backbone: Backbone, cell: PlannedCell, clock: Clock) -> Non
     """
     began = time.perf_counter()
     data, plain = job.dataset, replace(job, engine="keras", precision="float32")
-    with clock.phase("building"):
+    with clock.phase(Phase.BUILDING):
         keras.utils.set_random_seed(cell.seed)
         with graph.computing_in("float32"):
             base = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
         frozen = frozen_up_to(plain, backbone, base, [], seed=cell.seed)
-    with clock.phase("frozen pass") as report:
+    with clock.phase(Phase.FROZEN_PASS) as report:
         key = features_key(plain, backbone, cell, [])
         features, _ = frozen_pass(frozen, job.images(), data.rows, key=key, cache=job.cache, progress=report)
-    with clock.phase("scores"):
+    with clock.phase(Phase.SCORES):
         rows, classes = np.arange(len(data.ids)), len(data.class_names)
         found = eigenbasis.decompose(features, rows, scratch=job.cache)
         sums = transferability.class_sums(found, features, data.labels, rows=rows, classes=classes)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from backbench.backbones import stages
 from backbench.core.backbone import Backbone
 from backbench.core.cells import PlannedCell
+from backbench.core.events import Phase
 from backbench.core.job import Job
 from backbench.core.timing import Clock
 from backbench.evaluation import eigenbasis, fine_tuning, trainable_part, transferability
@@ -62,8 +63,8 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[PlannedCell], clock:
     data, pixels = job.dataset, job.images()
     body, boundaries, kept, frozen = _built(job, backbone, wanted, clock)
     train, views = data.indices("train"), views_of(job)
-    before = clock.spent("frozen pass")
-    with clock.phase("frozen pass") as report:
+    before = clock.spent(Phase.FROZEN_PASS)
+    with clock.phase(Phase.FROZEN_PASS) as report:
         features, passed = frozen_pass(
             frozen,
             pixels,
@@ -75,11 +76,11 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[PlannedCell], clock:
         )
         if views > 1:  # by the same images, should the cache have had the features
             frozen.settle(sample(pixels, data.rows))
-    clock.seconds["frozen pass"] = before + passed  # what it took, should the cache have had it
-    clock.seconds["engine"] = clock.spent("engine") + frozen.ready_seconds
+    clock.seconds[Phase.FROZEN_PASS] = before + passed  # what it took, should the cache have had it
+    clock.seconds[Phase.ENGINE] = clock.spent(Phase.ENGINE) + frozen.ready_seconds
     probed, labels, rows = features, data.labels, train
     if views > 1:
-        with clock.phase("augmented views") as report:
+        with clock.phase(Phase.AUGMENTED_VIEWS) as report:
             probed = augmented_pass(
                 frozen,
                 pixels,
@@ -94,8 +95,8 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[PlannedCell], clock:
             )
         labels = np.concatenate([labels, np.tile(labels[train], views - 1)])
         rows = np.concatenate([train, np.arange(len(features), len(probed))])
-    before, classes, scores = clock.spent("probe"), len(data.class_names), None
-    with clock.phase("probe") as report:
+    before, classes, scores = clock.spent(Phase.PROBE), len(data.class_names), None
+    with clock.phase(Phase.PROBE) as report:
         of_train = eigenbasis.decompose(features, train, scratch=job.cache) if views == 1 else None
         path = fit_path(
             probed,
@@ -109,14 +110,14 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[PlannedCell], clock:
             progress=report,
         )
     if any(cell.frozen == cell.stages for cell in wanted):
-        with clock.phase("scores"):
+        with clock.phase(Phase.SCORES):
             of_train = of_train or eigenbasis.decompose(features, train, scratch=job.cache)
             scores = transferability.score(of_train, features, data.labels, rows=train, classes=classes)
     base = body
     # What is too coarse for the frozen part is so for the rest. Of cells that train nothing only Keras's own need it.
     used = job.engine == "keras" or any(cell.frozen < cell.stages for cell in wanted)
     if used and job.precision == frozen.ran.precision == "bfloat16":
-        with clock.phase("building"):
+        with clock.phase(Phase.BUILDING):
             base = keras_engine.in_bfloat16(body)
         own = stages.boundaries(base, [boundary.stride for boundary in boundaries.values()])
         boundaries = dict(zip(boundaries, own, strict=True))
@@ -138,5 +139,5 @@ def pass_through(job: Job, backbone: Backbone, wanted: list[PlannedCell], clock:
         start,
         frozen.ran,
         passed,
-        clock.spent("probe") - before,
+        clock.spent(Phase.PROBE) - before,
     )

@@ -13,20 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backbench.core import recipe
 from backbench.evaluation.eigenbasis import Doubles, Floats, Rows, Spectrum, blocks
-
-# Ridge penalties per image, in units in which every feature has variance 1: half decades, strong to weak.
-PENALTIES = tuple(float(penalty) for penalty in 10.0 ** (3 - np.arange(13) / 2))
-
-# Neighbours that vote, and the temperature of their weights (Caron et al. 2021, arXiv 2104.14294, appendix).
-NEIGHBOURS = (10, 20, 100)
-TEMPERATURE = 0.07
-
-# Of more images than this, so many, evenly spaced over the classes, ask for their neighbours among all others; the same
-# for every backbone. The standard error is at most 1.6 points. Of 2,500 grocery photos it was 0.9 to 1.1 for seven sets
-# of features, and 0.6 to 1.4 for the difference of two; 512 would take a third less for all scores of 1,280 features
-# and be off by half as much again.
-MOST_QUERIES = 1024
 
 # Where the ratio of the two precisions of LogME is looked for, as powers of ten of the largest squared singular value;
 # then the two steps about the best are halved so often, which leaves an error of the evidence below 1e-8.
@@ -68,8 +56,8 @@ def score(spectrum: Spectrum, features: NDArray[Any], labels: NDArray[np.int64],
         knn_loo_acc=float(knn[nearest]),
         logme=logme(spectrum, truth, sums=sums),
         h_score=h_score(spectrum, truth, sums=sums, shrinkage=shrinkage),
-        ridge_penalty=PENALTIES[best],
-        neighbours=NEIGHBOURS[nearest],
+        ridge_penalty=recipe.RIDGE_PENALTIES[best],
+        neighbours=recipe.NEIGHBOURS[nearest],
         shrinkage=shrinkage,
     )
 
@@ -88,13 +76,13 @@ def class_sums(
 
 
 def ridge_loo(spectrum: Spectrum, truth: NDArray[np.int64], *, sums: Doubles) -> Doubles:
-    """Leave-one-out accuracy of ridge regression on one-hot labels [n], at each of the PENALTIES [L]."""
+    """Leave-one-out accuracy of ridge regression on one-hot labels [n], at each of `recipe.RIDGE_PENALTIES` [L]."""
     accuracies: Doubles = ridge_right(spectrum, truth, sums=sums).mean(axis=0)
     return accuracies
 
 
 def ridge_right(spectrum: Spectrum, truth: NDArray[np.int64], *, sums: Doubles) -> NDArray[np.bool_]:
-    """Which images [n] ridge regression gets right with each left out in turn, at each of the PENALTIES: [n, L].
+    """Which images [n] ridge regression gets right with each left out in turn, at each ridge penalty: [n, L].
 
     Exact for the ridge and its intercept without one fit more: with fitted values F and leverages h, what the model
     without image i says of it is Y_i - (Y_i - F_i) / (1 - h_i) (Golub, Heath and Wahba 1979, the identity behind
@@ -103,12 +91,13 @@ def ridge_right(spectrum: Spectrum, truth: NDArray[np.int64], *, sums: Doubles) 
     n, classes = len(truth), sums.shape[1]
     shares = (np.bincount(truth, minlength=classes) / n).astype(np.float32)
     squared = spectrum.eigenvalues * n
-    inverse = (1 / (squared[:, None] + n * np.array(PENALTIES))).astype(np.float32)
-    solved = (inverse[:, :, None] * sums[:, None, :].astype(np.float32)).reshape(-1, len(PENALTIES) * classes)
-    right = np.zeros((n, len(PENALTIES)), bool)
+    penalties = np.array(recipe.RIDGE_PENALTIES)
+    inverse = (1 / (squared[:, None] + n * penalties)).astype(np.float32)
+    solved = (inverse[:, :, None] * sums[:, None, :].astype(np.float32)).reshape(-1, len(penalties) * classes)
+    right = np.zeros((n, len(penalties)), bool)
     for block in blocks(n):
         rotated, actual = spectrum.rotated[block], truth[block]
-        fitted = (rotated @ solved).reshape(len(rotated), len(PENALTIES), classes)
+        fitted = (rotated @ solved).reshape(len(rotated), len(penalties), classes)
         fitted += shares
         fitted[np.arange(len(rotated)), :, actual] -= rotated**2 @ inverse + np.float32(1 / n)
         right[block] = fitted.argmax(axis=2) == actual[:, None]
@@ -116,14 +105,15 @@ def ridge_right(spectrum: Spectrum, truth: NDArray[np.int64], *, sums: Doubles) 
 
 
 def knn_loo(features: NDArray[Any], truth: NDArray[np.int64], *, rows: Rows, classes: int) -> Doubles:
-    """Leave-one-out accuracy of a vote of the nearest images by cosine, at each number of NEIGHBOURS [3].
+    """Leave-one-out accuracy of a vote of the nearest images by cosine, at each of `recipe.NEIGHBOURS` [3].
 
     features [N, d] as they are, whose `rows` are of the classes `truth` [n]; a neighbour's vote has the weight
-    exp(cosine / TEMPERATURE) (Wu et al. 2018, arXiv 1805.01978). Beyond MOST_QUERIES images the accuracy is
+    exp(cosine / temperature) (Wu et al. 2018, arXiv 1805.01978). Beyond `recipe.MOST_QUERIES` images the accuracy is
     that of some of them, among all.
     """
-    n, most = len(rows), max(NEIGHBOURS)
-    queries = np.sort(np.argsort(truth, kind="stable")[np.linspace(0, n - 1, min(n, MOST_QUERIES)).astype(np.int64)])
+    n, most = len(rows), max(recipe.NEIGHBOURS)
+    spaced = np.linspace(0, n - 1, min(n, recipe.MOST_QUERIES)).astype(np.int64)
+    queries = np.sort(np.argsort(truth, kind="stable")[spaced])
     asking, lengths = _with_lengths(features[rows[queries]])
     asking = asking / lengths[:, None]
     cosines, voters = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
@@ -141,10 +131,10 @@ def knn_loo(features: NDArray[Any], truth: NDArray[np.int64], *, rows: Rows, cla
         cosines[row, place], voters[row, place] = found[row, column], truth[block][column]
         nearest = np.argsort(-cosines, axis=1)[:, :most]
         cosines, voters = np.take_along_axis(cosines, nearest, axis=1), np.take_along_axis(voters, nearest, axis=1)
-    weights = np.exp((cosines - cosines[:, :1]).astype(np.float64) / TEMPERATURE)
+    weights = np.exp((cosines - cosines[:, :1]).astype(np.float64) / recipe.NEIGHBOUR_TEMPERATURE)
     ballots = np.arange(len(queries))[:, None] * classes + voters
     votes, found_right = np.zeros(len(queries) * classes), []
-    for counted, neighbours in pairwise((0, *NEIGHBOURS)):
+    for counted, neighbours in pairwise((0, *recipe.NEIGHBOURS)):
         more = slice(counted, neighbours)
         votes += np.bincount(ballots[:, more].ravel(), weights[:, more].ravel(), minlength=len(votes))
         found_right.append(np.mean(votes.reshape(-1, classes).argmax(axis=1) == truth[queries]))
@@ -157,7 +147,7 @@ def _near(cosines: Floats, least: Floats) -> tuple[Rows, Rows]:
     Those below `least` may be missing: [q, 1], or [q, 0] where nothing is known yet. As many columns as may vote are at
     least as near as the last of as many peaks of groups of columns; `argpartition` of all takes twice as long.
     """
-    most, columns = max(NEIGHBOURS), cosines.shape[1]
+    most, columns = max(recipe.NEIGHBOURS), cosines.shape[1]
     size = max(columns // (3 * most), 1)
     peaks = cosines[:, : columns // size * size].reshape(len(cosines), size, -1).max(axis=1)
     floor = np.partition(peaks, -most, axis=1)[:, -most] if peaks.shape[1] > most else peaks.min(axis=1)

@@ -6,12 +6,10 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from backbench.core import recipe
 from backbench.core.cells import PlannedCell, augment_of
 from backbench.core.cells import cells_to_measure as cells_wanted
 from backbench.core.job import Job
-
-# Learning rates that race when pretrained weights are fine-tuned; what starts at random has one.
-TRIALS = 3
 
 # A training step in forward passes: forward, and backward to the inputs and to the weights.
 STEP = 3
@@ -76,7 +74,7 @@ def flops(job: Job) -> float:
 
 
 def _training(job: Job, trained: float, recomputed: float, train: int, val: int) -> float:
-    trials, epochs = (TRIALS if job.pretrained else 1), job.epochs
+    trials, epochs = (len(recipe.LEARNING_RATES) if job.pretrained else 1), job.epochs
     if job.trial:
         trials, epochs = 1, job.trial.epochs or 0
     return trials * epochs * (train * (STEP * trained + recomputed) + val * (trained + recomputed))

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
 
+from backbench.core.cells import Status
 from backbench.core.errors import BackbenchError
 from backbench.core.events import Event
 from backbench.core.job import Job
@@ -204,7 +205,7 @@ def _in_child(job: Job, sending: Connection, log: str, share: GpuAssignment) -> 
 
         jobs.run(job, sending.send)
     except BackbenchError as error:
-        sending.send(JobFailure("skipped", str(error)))
+        sending.send(JobFailure(Status.SKIPPED, str(error)))
     except Exception as error:
         said = f"{type(error).__name__}: {_first_line(error)}"
         reason = f"{said} (logs/{Path(log).name} has the whole of it)"
@@ -212,7 +213,7 @@ def _in_child(job: Job, sending: Connection, log: str, share: GpuAssignment) -> 
             reason = f"the disk is full ({said}): free some, or set BACKBENCH_CACHE to a folder with more room"
         memory = any(sign in f"{said} {error}" for sign in OUT_OF_MEMORY)
         memory = memory or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        sending.send(JobFailure("failed", reason, memory=memory))
+        sending.send(JobFailure(Status.FAILED, reason, memory=memory))
         with suppress(OSError):  # the log is on the disk that may be full
             traceback.print_exc()
     finally:
@@ -246,7 +247,7 @@ def _obituary(exitcode: int, attempt: Attempt, log: Path) -> JobFailure:
     words = f"; its last words: {' | '.join(lines[-LAST_LINES:])}" if lines else ""
     said = any(sign in words for sign in OUT_OF_MEMORY)
     presumed = exitcode == -signal.SIGKILL and not said
-    return JobFailure("failed", f"the job was {how}{words}", memory=said or presumed, presumed=presumed)
+    return JobFailure(Status.FAILED, f"the job was {how}{words}", memory=said or presumed, presumed=presumed)
 
 
 def _signal(number: int) -> str:

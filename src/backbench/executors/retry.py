@@ -10,13 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backbench.core.cells import planned_cells
-from backbench.core.events import CellFinished, CellStarted, Event, Progress, Summary
+from backbench.core.cells import Status, planned_cells
+from backbench.core.events import TRAINING_PHASES, CellFinished, CellStarted, Event, Progress, Summary
 from backbench.core.job import Job
 from backbench.core.timing import in_words
-
-# In these phases memory goes to a training step, whose batch is a part of the recipe.
-TRAINING = ("fine-tuning", "training")
 
 # A job that ran out of memory is started again with half of its inference batch, then with a quarter.
 HALVINGS = 2
@@ -33,7 +30,7 @@ class JobFailure:
     `presumed` where only a SIGKILL says so, which a user or a scheduler sends too.
     """
 
-    status: str
+    status: Status
     reason: str
     cells: tuple[str, ...] = ()
     memory: bool = False
@@ -41,10 +38,10 @@ class JobFailure:
 
 
 # The end of a trial that has shown what it was for.
-FITS = JobFailure("fits", "")
+FITS = JobFailure(Status.OK, "")
 
 # The end of whatever still runs when there is no time left.
-OUT_OF_TIME = JobFailure("pruned", "the budget was spent before it was done")
+OUT_OF_TIME = JobFailure(Status.PRUNED, "the budget was spent before it was done")
 
 
 @dataclass
@@ -92,7 +89,7 @@ class Attempt:
 
     def fits(self, event: Event) -> bool:
         """Whether a batch that was only tried has turned out to fit: an epoch is over, or even the cell."""
-        trained = isinstance(event, Progress) and event.phase in TRAINING and 0 < event.done < event.total
+        trained = isinstance(event, Progress) and event.phase in TRAINING_PHASES and 0 < event.done < event.total
         return self.trial_for is not None and (trained or isinstance(event, CellFinished))
 
     def next(self, job: Job, **changed: Any) -> Attempt:
@@ -111,7 +108,7 @@ def after(attempt: Attempt, end: JobFailure) -> tuple[list[JobFailure], Attempt 
         return [end], None
     if attempt.trial_for:
         return _after_trial(attempt, attempt.trial_for, end)
-    training = attempt.phase in TRAINING
+    training = attempt.phase in TRAINING_PHASES
     if end.presumed and training and attempt.cell and attempt.cell != attempt.killed:
         return [], attempt.next(job, killed=attempt.cell)
     if end.presumed and training:
@@ -147,13 +144,13 @@ def _after_trial(trial: Attempt, stopped: Attempt, end: JobFailure) -> tuple[lis
         said += ", nor does one of a single image: ask for a smaller --image-size, or freeze more"
     else:
         said += f" (whether one of {batch} does is not known: {end.reason})"
-    return _without_one(replace(stopped, number=trial.number), JobFailure("failed", f"{said}; {trial.why}"))
+    return _without_one(replace(stopped, number=trial.number), JobFailure(Status.FAILED, f"{said}; {trial.why}"))
 
 
 def _without_one(attempt: Attempt, end: JobFailure) -> tuple[list[JobFailure], Attempt | None]:
     """The cell in work is at fault, and the others go on; without one it is what all of them share."""
     rest = without(attempt.job, attempt.cell)
-    if end.status == "skipped" or attempt.cell is None or not rest.wanted:
+    if end.status == Status.SKIPPED or attempt.cell is None or not rest.wanted:
         return [end], None
     return [replace(end, cells=(attempt.cell,))], attempt.next(rest)
 
@@ -162,7 +159,7 @@ def overrun(attempt: Attempt, timeout: float) -> JobFailure:
     """The end of a process that took longer than a cell, or what all of a job's cells share, may take."""
     what = "it" if attempt.cell else "what all cells of this backbone share"
     phase = f" (in the phase '{attempt.phase}')" if attempt.phase else ""
-    return JobFailure("failed", f"stopped by --timeout: {what} took longer than {in_words(timeout)}{phase}")
+    return JobFailure(Status.FAILED, f"stopped by --timeout: {what} took longer than {in_words(timeout)}{phase}")
 
 
 def _with_batch(job: Job, batch_size: int) -> Job:

@@ -13,6 +13,7 @@ from backbench.backbones import graph, stages
 from backbench.core import hardware
 from backbench.core.backbone import Backbone
 from backbench.core.cells import PROTOCOL_VERSION, PlannedCell, augment_of, planned_cells
+from backbench.core.events import Phase
 from backbench.core.job import Job
 from backbench.core.timing import Clock
 from backbench.features.activation_store import ActivationStore
@@ -29,7 +30,7 @@ def _built(
     job: Job, backbone: Backbone, wanted: list[PlannedCell], clock: Clock
 ) -> tuple[keras.Model, dict[int, stages.Boundary], dict[int, ActivationStore], FrozenModel]:
     """The network in float32, its boundaries, those that are kept, and its frozen part."""
-    with clock.phase("building"), graph.computing_in("float32"):
+    with clock.phase(Phase.BUILDING), graph.computing_in("float32"):
         keras.utils.set_random_seed(wanted[0].seed)
         body = graph.build(backbone, image_size=job.image_size, weights=job.weights, cache=job.cache)
         if not job.pretrained:

@@ -11,21 +11,18 @@ from backbench.analysis import numbers
 from backbench.analysis.frames import tidy
 from backbench.core.dataset import SPLITS
 from backbench.report import warnings
+from backbench.results.run_record import JobRecord, Option, RunRecord
 
 # Longer lists of classes are folded away, up to a length that still makes a small page.
 SHOWN_CLASSES, LISTED_CLASSES = 60, 1000
 
-Fold = tuple[str, list[str], list[tuple[str, str]]]
+Fold = tuple[str, list[tuple[str, str]]]
 
 
-def health(run: Mapping[str, Any]) -> dict[str, Any]:
+def health(run: RunRecord) -> dict[str, Any]:
     """Images per class and what was found about them; `present` when there is anything."""
-    known = warnings.section(run, "dataset", "health")
-    per_class = warnings.section(known, "per_class")
-    counts = {
-        str(name): {split: warnings.number(warnings.section(per_class, name).get(split)) for split in SPLITS}
-        for name in per_class
-    }
+    known = run.dataset.health
+    counts = {name: {split: sizes.get(split, 0) for split in SPLITS} for name, sizes in known.per_class.items()}
     most = max((sum(count.values()) for count in counts.values()), default=0) or 1
     classes = [
         {"name": name, **count, "width": f"{100 * sum(count.values()) / most:.1f}"} for name, count in counts.items()
@@ -41,32 +38,21 @@ def health(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def folds(run: Mapping[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
-    """What is folded away at the bottom of the page: lines and named values under a title."""
-    protocol = warnings.section(run, "protocol")
-    dataset = warnings.section(run, "dataset")
-    machine = dict(warnings.section(run, "environment"))
-    machine |= {name.replace("_", " "): run[name] for name in ("git_revision", "started", "finished") if run.get(name)}
-    source = {name: dataset.get(name) for name in ("source", "fingerprint", "image_size")}
-    jobs = [
-        (str(job.get("label", "")), _phases(job))
-        for job in warnings.sequence(run.get("jobs"))
-        if isinstance(job, Mapping)
-    ]
+def folds(run: RunRecord, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """What is folded away at the bottom of the page: named values under a title."""
+    moments = {"git revision": run.git_revision, "started": run.started, "finished": run.finished or None}
+    dataset = run.dataset
+    source = {"source": dataset.source, "fingerprint": dataset.fingerprint, "image size": dataset.image_size}
     parts: tuple[Fold, ...] = (
-        (
-            "How it was measured",
-            _lines(protocol),
-            _pairs({name: value for name, value in protocol.items() if not isinstance(value, list | tuple)}),
-        ),
-        ("What was asked", [], _pairs(warnings.section(run, "request"))),
-        ("What that came to", [], _pairs({**warnings.section(run, "resolved"), **_measured_on(table)})),
-        ("Weights", [], _weights(table)),
-        ("Dataset", [], _pairs(source)),
-        ("Machine and versions", [], _pairs(machine)),
-        ("Where the time went", [], jobs),
+        ("How it was measured", _pairs(run.protocol)),
+        ("What was asked", _pairs(run.request)),
+        ("What that came to", _pairs({**run.resolved, **_measured_on(table)})),
+        ("Weights", _weights(table)),
+        ("Dataset", _pairs(source)),
+        ("Machine and versions", _pairs({**run.environment, **moments})),
+        ("Where the time went", [(job.label, _phases(job)) for job in run.jobs or ()]),
     )
-    return [{"title": title, "lines": lines, "pairs": pairs} for title, lines, pairs in parts if lines or pairs]
+    return [{"title": title, "pairs": pairs} for title, pairs in parts if pairs]
 
 
 def _weights(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -87,22 +73,9 @@ def _measured_on(table: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _lines(protocol: Mapping[str, Any]) -> list[str]:
-    lists = (value for value in protocol.values() if isinstance(value, list | tuple))
-    return [warnings.describe(line) for lines in lists for line in lines]
+def _pairs(content: Mapping[str, Option]) -> list[tuple[str, str]]:
+    return [(name.replace("_", " "), str(value)) for name, value in content.items() if value not in (None, "")]
 
 
-def _pairs(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [
-        (str(name).replace("_", " "), warnings.describe(value))
-        for name, value in content.items()
-        if value not in (None, "")
-    ]
-
-
-def _phases(job: Mapping[str, Any]) -> str:
-    nested = warnings.section(job, "seconds")
-    phases = nested or {name: value for name, value in job.items() if isinstance(value, int | float)}
-    return ", ".join(
-        f"{str(name).replace('_', ' ')} {numbers.duration(float(value))}" for name, value in phases.items()
-    )
+def _phases(job: JobRecord) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {numbers.duration(spent)}" for name, spent in job.seconds.items())

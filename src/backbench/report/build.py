@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from backbench.analysis import Recommendation, recommendation
 from backbench.core.files import whole_file, write_text
-from backbench.report import error_gallery, export_note, loader, page, pictures, terminal, warnings
+from backbench.report import error_gallery, export_note, loader, page, pictures, terminal
 from backbench.report.drawing import Picture
-from backbench.results import integrity, store, thumbnails
+from backbench.results import store, thumbnails
 
-PAGE = integrity.PAGE
+PAGE = store.PAGE
 
 
 # From ids of items to their pixels [side, side, 3], without the items that are not known.
@@ -33,7 +33,7 @@ def write_report(directory: Path, *, images: bool | None = None, decoded: Decode
     facts = _facts(found)
     drawn = pictures.draw(found)
     _keep(directory / "plots", drawn)
-    images = found.run.get("images", True) is not False if images is None else images
+    images = found.run.images if images is None else images
     looks = error_gallery.gallery(directory, found, facts)
     if decoded:
         thumbnails.keep(directory, decoded(looks.shown) if images else {})
@@ -54,12 +54,9 @@ def leaderboard_text(directory: Path, *, width: int | None = None) -> str:
 
 
 def _facts(found: loader.ReportData) -> Recommendation:
-    counts = warnings.counts(found.run)
+    sizes = found.run.dataset.sizes
     return recommendation(
-        found.table,
-        found.answers,
-        val_items=warnings.number(counts.get("val")) or None,
-        test_items=warnings.number(counts.get("test")) or None,
+        found.table, found.answers, val_items=sizes.get("val") or None, test_items=sizes.get("test") or None
     )
 
 

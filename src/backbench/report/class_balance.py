@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from backbench.analysis import Recommendation, numbers
 
@@ -14,9 +13,9 @@ DOMINANT = 2 / 3
 FEW = 5
 
 
-def sentences(per_class: Mapping[str, Any], facts: Recommendation) -> Iterator[str]:
+def sentences(per_class: Mapping[str, Mapping[str, int]], facts: Recommendation) -> Iterator[str]:
     """Warnings about classes that dominate test and about small ones, from images per class and split."""
-    sizes = {str(name): _size(counts) for name, counts in per_class.items()}
+    sizes = {name: counts.get("test", 0) for name, counts in per_class.items()}
     total = sum(sizes.values())
     if not total:
         return
@@ -43,8 +42,3 @@ def _largest(name: str, share: float, facts: Recommendation) -> Iterator[str]:
             f"{name} makes up {of_all}, so whoever always answers that is right as often: compare the column "
             "Macro-F1 too, which counts every class alike."
         )
-
-
-def _size(counts: Any) -> int:
-    found = counts.get("test") if isinstance(counts, Mapping) else 0
-    return found if isinstance(found, int) else 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backbench.analysis import numbers
 from backbench.analysis.uncopied import without_copies
-from backbench.report import warnings
+from backbench.results.run_record import Item, NearCopies, RunRecord
 
 # How many pairs are shown, and how many candidates, from the top of the table, are scored again.
 PAIRS, SCORED = 12, 10
@@ -64,21 +64,19 @@ class Copies:
         return self.items - self.exact - self.near
 
 
-def copies(
-    run: Mapping[str, Any], rows: pd.DataFrame, ids: NDArray[np.str_], hits: Mapping[str, NDArray[np.bool_]]
-) -> Copies:
+def copies(run: RunRecord, rows: pd.DataFrame, ids: NDArray[np.str_], hits: Mapping[str, NDArray[np.bool_]]) -> Copies:
     """From run.json, the candidates (`frames.grouped` with a `label`), and their answers on the test items `ids` [m].
 
     `hits` has, by cell id, which of the items are right [m].
     """
-    alike = warnings.look_alikes(warnings.section(run, "dataset", "health"))
-    pairs = [pair for first, second, _, examples in alike for pair in _pairs(first, second, examples)]
+    alike = run.dataset.health.near_duplicates
+    pairs = [pair for splits, copies in (alike.pairs if alike else {}).items() for pair in _pairs(splits, copies)]
     found = Copies(
-        alike=sum(images for _, _, images, _ in alike),
+        alike=sum(copies.images for copies in alike.pairs.values()) if alike else 0,
         pairs=tuple(sorted(pairs, key=_weight)[:PAIRS]),
         items=len(ids),
     )
-    exact, near = (_among(ids, warnings.section(run, "dataset", "copies").get(kind)) for kind in ("exact", "near"))
+    exact, near = (np.isin(ids, run.dataset.copies.get(kind, ())) for kind in ("exact", "near"))
     copied = exact | near
     scored = without_copies(rows.head(SCORED), hits, copied) if copied.any() else pd.DataFrame()
     if scored.empty:
@@ -93,20 +91,14 @@ def _weight(pair: Pair) -> tuple[bool, bool, int]:
     return pair.same_class, [member.split for member in pair.members] != ["train", "test"], pair.bits
 
 
-def _among(ids: NDArray[np.str_], wanted: Any) -> NDArray[np.bool_]:
-    return np.isin(ids, [str(item) for item in warnings.sequence(wanted)])
-
-
-def _pairs(first: str, second: str, examples: Any) -> Iterator[Pair]:
-    for example in examples:
-        content = example if isinstance(example, Mapping) else {}
-        sides = [warnings.section(content, split) for split in (first, second)]
-        if all(sides):
-            a, b = (
-                Member(str(side.get("id")), split, str(side.get("class")))
-                for split, side in zip((first, second), sides, strict=True)
-            )
-            yield Pair((a, b), warnings.number(content.get("bits")))
+def _pairs(splits: str, copies: NearCopies) -> Iterator[Pair]:
+    """The examples of look-alikes in two splits, such as `train/test`."""
+    for example in copies.examples:
+        sides = [(split, example.get(split)) for split in splits.split("/")]
+        members = [Member(item.id, split, item.class_name) for split, item in sides if isinstance(item, Item)]
+        bits = example.get("bits")
+        if len(members) == 2 and isinstance(bits, int):
+            yield Pair((members[0], members[1]), bits)
 
 
 def _as_text(row: Mapping[Any, Any]) -> dict[str, str]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from backbench.analysis import ByCell, Recommendation, numbers
 from backbench.analysis.mistakes import Answer, Confusion, confusions, surest_mistakes
-from backbench.report import warnings
 from backbench.report.duplicates import Copies, copies
 from backbench.report.loader import ReportData, first_seed
 from backbench.results import store, thumbnails
+from backbench.results.run_record import RunRecord
 
 # With both images of the look-alikes (`copies.PAIRS`) the page shows at most 72; at 4,000 bytes each they are 384 kB as
 # base64.
@@ -111,8 +111,8 @@ def _test_items(directory: Path, answers: ByCell) -> NDArray[np.str_]:
     return np.array([], dtype=np.str_)
 
 
-def _class_names(run: Mapping[str, Any], classes: int) -> list[str]:
-    known = [str(name) for name in warnings.sequence(warnings.section(run, "dataset").get("classes"))]
+def _class_names(run: RunRecord, classes: int) -> Sequence[str]:
+    known = run.dataset.classes
     return known if len(known) == classes else [f"class {number}" for number in range(classes)]
 
 

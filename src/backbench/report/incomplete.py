@@ -10,15 +10,16 @@ import pandas as pd
 
 from backbench.analysis.frames import cell_labels, tidy
 from backbench.analysis.planned import UNMEASURED
+from backbench.core.cells import Status
 
 
 def groups(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells that are not ok, grouped by status and by reasons that differ only in names and addresses."""
     rows = tidy(table)
     rows["label"] = cell_labels(rows)  # of all rows: a depth that failed is told from the same backbone's that did not
-    rows = rows[rows["status"] != "ok"].reset_index(drop=True)
+    rows = rows[rows["status"] != Status.OK].reset_index(drop=True)
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
-    known = ("failed", "skipped", "pruned", UNMEASURED)
+    known = (Status.FAILED, Status.SKIPPED, Status.PRUNED, UNMEASURED)
     for status in (*known, *sorted(set(rows["status"]) - set(known))):
         for row in rows[rows["status"] == status].to_dict(orient="records"):
             reason = row["reason"].strip() or "no reason was recorded"

@@ -12,6 +12,7 @@ from backbench.analysis import Recommendation, numbers, pareto
 from backbench.analysis.frames import GROUP, depth_order, tidy
 from backbench.analysis.wording import IN_THE_SET, frozen
 from backbench.core.columns import COLUMNS
+from backbench.core.records import RANDOM_WEIGHTS
 from backbench.report.loader import ReportData
 
 MEANINGS = {column.name: column.meaning for column in COLUMNS}
@@ -103,7 +104,7 @@ TIED = Badge("tied", "tied with best", IN_THE_SET)
 FAMILY = Badge("family", "best of its family", "the first of several networks of one family")
 
 
-RANDOM = Badge("random", "not pretrained", "started from random weights")
+RANDOM = Badge("random", "not pretrained", f"started from {RANDOM_WEIGHTS}")
 
 
 BADGES = (BEST, FRONT, TIED, FAMILY, RANDOM)

@@ -17,8 +17,8 @@ from backbench.analysis.answers import hits
 from backbench.analysis.frames import SERIES
 from backbench.analysis.metrics import calibration, right_by_class, tempered_logs
 from backbench.analysis.planned import with_unmeasured
-from backbench.report import warnings
 from backbench.results import store
+from backbench.results.run_record import RunRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class ReportData:
     """
 
     table: pd.DataFrame
-    run: Mapping[str, Any] = field(default_factory=dict)
+    run: RunRecord = field(default_factory=RunRecord)
     answers: Mapping[str, Answers] = field(default_factory=dict)
     by_class: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     bins: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -86,7 +86,7 @@ def read(directory: Path) -> ReportData:
 def table(directory: Path) -> pd.DataFrame:
     """The stored table with a row for each planned cell that was not measured. Raises RequestError as `read` does."""
     cells = store.read_table(directory)
-    return with_unmeasured(cells, warnings.sequence(store.read_run(directory).get("planned")))
+    return with_unmeasured(cells, store.read_run(directory).planned)
 
 
 def answers(directory: Path, cell_ids: Iterable[str]) -> dict[str, Answers]:

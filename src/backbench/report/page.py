@@ -16,11 +16,15 @@ from markupsafe import Markup
 from backbench.analysis import Candidate, Recommendation, numbers
 from backbench.analysis.frames import GROUP, tidy
 from backbench.analysis.wording import frozen
+from backbench.core.cells import Status
+from backbench.core.dataset import SPLITS
+from backbench.core.records import RANDOM_WEIGHTS
 from backbench.report import appendix, incomplete, leaderboard, live, transferability, warnings
 from backbench.report.drawing import Picture
 from backbench.report.error_gallery import Gallery
 from backbench.report.leaderboard import footnotes
 from backbench.report.loader import ReportData
+from backbench.results.run_record import RunRecord
 
 STYLES = ("page.css", "board.css", "pictures.css", "gallery.css", "print.css")
 SCRIPTS = ("board.js", "highlight.js", "pictures.js", "page.js")
@@ -60,9 +64,7 @@ def render(
     table, run = stored.table, stored.run
     notes, marks = footnotes(stored.rows)
     rows = leaderboard.rows(stored, facts, marks)
-    title = str(
-        warnings.section(run, "dataset").get("name") or (table["dataset"].iloc[0] if len(table) else "no dataset")
-    )
+    title = run.dataset.name or (str(table["dataset"].iloc[0]) if len(table) else "no dataset")
     touched = {picture.name: picture.live for picture in pictures if picture.live}
     scripts = ["\n".join(map(_asset, SCRIPTS)), *([live.script()] if touched else [])]
     environment = jinja2.Environment(
@@ -95,7 +97,7 @@ def render(
         data=Markup(_data(touched)),  # noqa: S704  escaped as JSON
         unfinished=incomplete.groups(table),
         health=appendix.health(run),
-        command=run.get("command") or "",
+        command=run.command,
         folds=appendix.folds(run, table),
         style=Markup("".join(map(_asset, STYLES))),  # noqa: S704  our own files
         scripts=[Markup(script) for script in scripts],  # noqa: S704  our own files, and Vega
@@ -128,32 +130,26 @@ def _asset(name: str) -> str:
     return files("backbench.report.build").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _facts(table: pd.DataFrame, run: Mapping[str, Any]) -> list[str]:
-    dataset = warnings.section(run, "dataset")
-    counts = warnings.counts(run)
+def _facts(table: pd.DataFrame, run: RunRecord) -> list[str]:
     facts = []
-    classes = warnings.number(dataset.get("classes"))
-    if classes:
-        facts.append(f"{numbers.count(classes)} classes")
-    sizes = [
-        f"{numbers.count(warnings.number(counts[split]))} {split}"
-        for split in ("train", "val", "test")
-        if split in counts
-    ]
+    if run.dataset.classes:
+        facts.append(f"{numbers.count(len(run.dataset.classes))} classes")
+    counts = run.dataset.sizes
+    sizes = [f"{numbers.count(counts[split])} {split}" for split in SPLITS if split in counts]
     if sizes:
         facts.append(f"{', '.join(sizes)} images")
     rows = tidy(table)
-    whole = (rows["status"] == "ok").groupby([rows[name] for name in GROUP], dropna=False).all()
+    whole = (rows["status"] == Status.OK).groupby([rows[name] for name in GROUP], dropna=False).all()
     facts.append(f"{whole.sum()} of {len(whole)} candidates finished")
-    finished = _moment(run.get("finished"))
+    finished = _moment(run.finished or "")
     if finished:
         facts.append(finished)
     return facts
 
 
-def _moment(text: Any) -> str:
+def _moment(text: str) -> str:
     try:
-        moment = datetime.fromisoformat(str(text))
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return ""
     return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".strip()
@@ -165,7 +161,7 @@ def _answer(facts: Recommendation) -> dict[str, Any]:
         return {"title": "No answer", "subtitle": "", "figures": [], "lead": sentences[0], "evidence": sentences[1:]}
     subtitle = "the small hand-made CNN" if best.scratch else frozen(best.freeze)
     if not best.scratch:
-        subtitle += ", pretrained" if best.pretrained else ", random weights"
+        subtitle += ", pretrained" if best.pretrained else f", {RANDOM_WEIGHTS}"
     return {
         "title": best.backbone,
         "subtitle": subtitle[0].upper() + subtitle[1:],

@@ -9,6 +9,7 @@ import pandas as pd
 
 from backbench.analysis import numbers
 from backbench.analysis.foresight import Foresight, final_results, foresight, sentence
+from backbench.core.cells import Status
 
 # How many networks are listed with their scores, from the best on.
 LISTED = 40
@@ -36,7 +37,7 @@ def section(table: pd.DataFrame) -> Section:
         return Section()
     return Section(
         networks=len(final),
-        sentence=sentence(judged, len(final)) + (PRUNED if (table["status"] == "pruned").any() else ""),
+        sentence=sentence(judged, len(final)) + (PRUNED if (table["status"] == Status.PRUNED).any() else ""),
         judged=tuple(_judged(score) for score in judged),
         listed=tuple(_listed(row) for row in final.head(LISTED).to_dict(orient="records")),
     )

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET
 
 from backbench.analysis import Recommendation, numbers
 from backbench.report import class_balance
+from backbench.results.run_record import Copies, Health, RunRecord
 
 # Lists of files are for looking at, not for processing: run.json has them whole.
 LISTED = 30
 
 
-def section(content: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """A mapping inside nested mappings, empty when any step is missing or something else."""
-    found: Any = content
-    for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
-def notices(run: Mapping[str, Any], facts: Recommendation, known_from_train: str = "") -> tuple[str, ...]:
+def notices(run: RunRecord, facts: Recommendation, known_from_train: str = "") -> tuple[str, ...]:
     """Warnings in the order of their weight; empty when all is well.
 
     `known_from_train` says what copies in train do to test accuracy, where that was worked out.
@@ -28,13 +24,8 @@ def notices(run: Mapping[str, Any], facts: Recommendation, known_from_train: str
     return tuple(_notices(run, facts, known_from_train))
 
 
-def counts(run: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Images per split, empty when they were not recorded."""
-    return section(run, "dataset", "counts") or section(run, "dataset", "health", "per_split")
-
-
-def _notices(run: Mapping[str, Any], facts: Recommendation, known_from_train: str) -> Iterator[str]:
-    health = section(run, "dataset", "health")
+def _notices(run: RunRecord, facts: Recommendation, known_from_train: str) -> Iterator[str]:
+    health = run.dataset.health
     if known_from_train:
         yield known_from_train
     if facts.unmeasured:
@@ -50,90 +41,86 @@ def _notices(run: Mapping[str, Any], facts: Recommendation, known_from_train: st
             f"{'was' if facts.pruned == 1 else 'were'} pruned, and the list below says why each was. The best of what "
             "was measured need not be the best of all; without --budget the same command measures the rest."
         )
-    limit = number(section(run, "request").get("limit"))
-    if limit:
+    limit = run.request.get("limit")
+    if isinstance(limit, int) and limit:
         yield (
             f"The sweep was a first look, at no more than {_many(limit, 'image')} per split (--limit {limit}): "
             "with all images the accuracies, and who comes first, may be others."
         )
-    for article, kind, found in (("an", "exact", straddling(health)), ("a", "near", look_alikes(health))):
-        for first, second, images, _ in found:
+    alike = health.near_duplicates.pairs if health.near_duplicates else {}
+    for article, kind, shared in (("an", "exact", _across(health.straddling or {})), ("a", "near", _across(alike))):
+        for first, second, copies in shared:
             if known_from_train and (first, second) == ("train", "test"):
                 continue
-            tested = second == "test"
+            tested, images = second == "test", copies.images
             harm = "test accuracy may be too good" if tested else "the ranking on val may favour what memorises"
             relation = f"has {article} {kind} copy in {first}" if images == 1 else f"have {kind} copies in {first}"
             yield f"{_many(images, f'{second} image')} {relation}: {harm}."
-    conflicting = _groups(health.get("conflicting_labels"))
+    conflicting = health.conflicting_labels.groups if health.conflicting_labels else 0
     if conflicting:
         yield f"{_many(conflicting, 'image')} {'occurs' if conflicting == 1 else 'occur'} under more than one label."
     yield from facts.cautions
-    yield from class_balance.sentences(section(health, "per_class"), facts)
-    for split, harm in (("val", "no choice took {} into account"), ("test", "no score says whether {} recognised")):
-        absent = sequence(health.get(f"missing_in_{split}"))
+    yield from class_balance.sentences(health.per_class, facts)
+    for split, absent, harm in (
+        ("val", health.missing_in_val, "no choice took {} into account"),
+        ("test", health.missing_in_test, "no score says whether {} recognised"),
+    ):
         if absent:
             them = ("it", "it is") if len(absent) == 1 else ("them", "they are")
             meaning = harm.format(them[split == "test"])
             yield f"{_many(len(absent), 'class', 'classes')} without images in {split} ({_some(absent)}): {meaning}."
-    unreadable = sequence(health.get("unreadable"))
-    if unreadable:
-        verb = "was" if len(unreadable) == 1 else "were"
-        yield f"{_many(len(unreadable), 'file')} could not be read and {verb} left out."
+    if health.unreadable:
+        verb = "was" if len(health.unreadable) == 1 else "were"
+        yield f"{_many(len(health.unreadable), 'file')} could not be read and {verb} left out."
     unfinished = [(facts.failed, "failed"), (facts.skipped, "was skipped" if facts.skipped == 1 else "were skipped")]
     parts = [f"{_many(amount, 'cell')} {verb}" for amount, verb in unfinished if amount]
     if parts:
         yield f"{' and '.join(parts)}: the comparison is incomplete."
 
 
-def findings(health: Mapping[str, Any]) -> list[dict[str, Any]]:
+def findings(health: Health) -> list[dict[str, Any]]:
     """The health record as named findings, each with the items to look at."""
     found = []
 
     def add(name: str, value: str, items: Sequence[Any] = (), total: int | None = None) -> None:
         total = len(items) if total is None else max(total, len(items))
-        shown = [describe(item) for item in items[:LISTED]]
+        shown = [describe(item) for item in msgspec.to_builtins(items[:LISTED])]
         summary = "show" if len(shown) == total else f"show {len(shown)} of {numbers.count(total)}"
         found.append({"name": name, "value": value, "entries": shown, "summary": summary})
 
-    if "duplicates" in health:
-        duplicates = section(health, "duplicates")
-        groups, surplus = number(duplicates.get("groups")), number(duplicates.get("surplus"))
+    if duplicates := health.duplicates:
+        groups, surplus = duplicates.groups, duplicates.surplus
         text = f"{_many(groups, 'group')}, {_many(surplus, 'surplus copy', 'surplus copies')}" if groups else "none"
-        add("Exact duplicates", text, sequence(duplicates.get("examples")), groups)
-    if "straddling" in health:
-        shared = straddling(health)
+        add("Exact duplicates", text, duplicates.examples, groups)
+    if health.straddling is not UNSET:
+        shared = _across(health.straddling)
         if not shared:
             add("Duplicates across splits", "none")
-        for first, second, images, examples in shared:
-            add(f"Copies of {first} in {second}", _many(images, "image"), examples)
-    if "near_duplicates" in health:
-        shared = look_alikes(health)
-        plain, images = number(section(health, "near_duplicates").get("too_plain")), number(health.get("images"))
-        if not shared:
-            add("Near-duplicates across splits", _none_found(plain, images))
-        for first, second, images, _ in shared:
-            others = number(section(health, "near_duplicates", "pairs", f"{first}/{second}").get("other_class"))
-            under = f", {numbers.count(others)} under another class" if others else ""
-            add(f"Near-copies of {first} in {second}", _many(images, "image") + under)
-        if plain and plain != images:
+        for first, second, copies in shared:
+            add(f"Copies of {first} in {second}", _many(copies.images, "image"), copies.examples)
+    if alike := health.near_duplicates:
+        pairs, plain = _across(alike.pairs), alike.too_plain
+        if not pairs:
+            add("Near-duplicates across splits", _none_found(plain, health.images))
+        for first, second, near in pairs:
+            under = f", {numbers.count(near.other_class)} under another class" if near.other_class else ""
+            add(f"Near-copies of {first} in {second}", _many(near.images, "image") + under)
+        if plain and plain != health.images:
             text = f"{_many(plain, 'image')} with too little detail to tell a copy from a look-alike"
             add("Not compared for near-duplicates", text)
-    if "conflicting_labels" in health:
-        groups = _groups(health["conflicting_labels"])
-        examples = sequence(section(health, "conflicting_labels").get("examples"))
-        add("Same image, different labels", numbers.count(groups) if groups else "none", examples, groups)
-    if "unreadable" in health:
-        items = sequence(health["unreadable"])
+    if conflicts := health.conflicting_labels:
+        text = numbers.count(conflicts.groups) if conflicts.groups else "none"
+        add("Same image, different labels", text, conflicts.examples, conflicts.groups)
+    if health.unreadable is not UNSET:
+        items = health.unreadable
         add("Unreadable files", numbers.count(len(items)) if items else "none", items)
-    for split in ("val", "test"):
-        absent = sequence(health.get(f"missing_in_{split}"))
+    for split, absent in (("val", health.missing_in_val), ("test", health.missing_in_test)):
         if absent:
             add(f"Classes missing in {split}", numbers.count(len(absent)), absent)
-    ignored = health.get("ignored_files")
-    if number(ignored):
-        add("Files that are no images", numbers.count(number(ignored)), sequence(ignored))
-    for note in sequence(health.get("notes")):
-        add("Note", describe(note))
+    if health.ignored_files:
+        add("Files that are no images", numbers.count(health.ignored_files))
+    for note in health.notes:
+        add("Note", note)
     return found
 
 
@@ -146,34 +133,17 @@ def _none_found(plain: int, images: int) -> str:
     return f"none among the {_many(images - plain, 'image')} that could be compared"
 
 
-Shared = tuple[str, str, int, Sequence[Any]]
+Shared = TypeVar("Shared", bound=Copies)
 
 
-def straddling(health: Mapping[str, Any]) -> list[Shared]:
-    """The pairs of splits that share images: the two names, how many images of the second have an exact copy in the
-    first, and examples.
-    """
-    return _across(section(health, "straddling"))
-
-
-def look_alikes(health: Mapping[str, Any]) -> list[Shared]:
-    """The same for images that look alike without being exact copies."""
-    return _across(section(health, "near_duplicates", "pairs"))
-
-
-def _across(pairs: Mapping[str, Any]) -> list[Shared]:
+def _across(pairs: Mapping[str, Shared]) -> list[tuple[str, str, Shared]]:
+    """The pairs of splits that share images: the earlier one, the later one, and what they share."""
     found = []
-    for pair in pairs:
-        content = section(pairs, pair)
-        images = number(content.get("images"))
-        first, _, second = str(pair).partition("/")
-        if images:
-            found.append((first, second, images, sequence(content.get("examples"))))
+    for pair, copies in pairs.items():
+        first, _, second = pair.partition("/")
+        if copies.images:
+            found.append((first, second, copies))
     return found
-
-
-def _groups(value: Any) -> int:
-    return number(value.get("groups")) if isinstance(value, Mapping) else number(value)
 
 
 def describe(item: Any) -> str:
@@ -184,22 +154,6 @@ def describe(item: Any) -> str:
     if isinstance(item, list | tuple):
         return " = ".join(describe(part) for part in item)
     return "" if item is None else str(item)
-
-
-def number(value: Any) -> int:
-    """A count, or the length of what is listed instead of counted; 0 when there is neither."""
-    if isinstance(value, list | tuple | Mapping):
-        return len(value)
-    return int(value) if isinstance(value, int | float) and value == value else 0
-
-
-def sequence(value: Any) -> Sequence[Any]:
-    """A list as it is, a mapping as its pairs, one text as a list of it, everything else as nothing."""
-    if isinstance(value, Mapping):
-        return [f"{key}: {describe(entry)}" for key, entry in value.items()]
-    if isinstance(value, str):
-        return [value] if value else []
-    return value if isinstance(value, list | tuple) else []
 
 
 def _many(amount: int, one: str, more: str = "") -> str:

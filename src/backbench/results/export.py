@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from backbench.core.errors import RequestError
 from backbench.core.files import whole_file
 from backbench.core.request import Request
 from backbench.results import run_record, store
+from backbench.results.run_record import RunRecord
 
 ENDING = ".keras"
 
@@ -47,10 +48,10 @@ def export(
         model = classifier.build(
             cell,
             learned,
-            labels=run["dataset"]["classes"],
+            labels=run.dataset.classes,
             name=re.sub(r"[^A-Za-z0-9.]+", "-", f"{full_name(row)}-{cell.cell_id}"),
             cache=cache_root(),
-            mirrors=run["request"].get("mirrors", True),
+            mirrors=bool(run.request.get("mirrors", True)),
             progress=progress,
         )
     except (OSError, ValueError) as error:
@@ -72,7 +73,7 @@ def _check(target: Path, *, force: bool) -> None:
         raise RequestError(f"{target} is there already: choose another name, or replace it with --force")
 
 
-def _learned(directory: Path, table: pd.DataFrame, run: Mapping[str, Any], row: pd.Series) -> Path:
+def _learned(directory: Path, table: pd.DataFrame, run: RunRecord, row: pd.Series) -> Path:
     """The file with what a cell has learned: its trained weights, or the head of a fully frozen one."""
     own = row["cell_id"] in set(trained(table)["cell_id"])
     path = store.file_of(directory, row["cell_id"], "models" if own else "heads")
@@ -81,11 +82,11 @@ def _learned(directory: Path, table: pd.DataFrame, run: Mapping[str, Any], row: 
     what = (
         f"the trained weights of {full_name(row)} were not kept" if own else f"the head of {full_name(row)} is missing"
     )
-    version = run.get("protocol", {}).get("version", PROTOCOL_VERSION)
-    if version != PROTOCOL_VERSION:
+    if run.protocol_version != PROTOCOL_VERSION:
         raise RequestError(
-            f"{what}, and {directory} was measured by protocol {version}, to which protocol {PROTOCOL_VERSION} cannot"
-            f" add; this measures it anew in another folder: {_command(_beside(directory), run, row)}"
+            f"{what}, and {directory} was measured by protocol {run.protocol_version}, to which protocol"
+            f" {PROTOCOL_VERSION} cannot add; this measures it anew in another folder:"
+            f" {_command(_beside(directory), run, row)}"
         )
     if own:
         raise RequestError(f"{what}; this trains it again and keeps them: {_command(directory, run, row)}")
@@ -99,10 +100,11 @@ def _beside(directory: Path) -> Path:
     return named.with_name(f"{named.name}-protocol-{PROTOCOL_VERSION}")
 
 
-def _command(out: Path, run: Mapping[str, Any], row: pd.Series) -> str:
+def _command(out: Path, run: RunRecord, row: pd.Series) -> str:
     """The sweep that measures a cell once more into a folder, with its weights kept."""
     known = {option.name for option in fields(Request)}
-    asked = Request(**{name: value for name, value in run["request"].items() if name in known})
+    options: dict[str, Any] = {name: value for name, value in run.request.items() if name in known}
+    asked = Request(**options)
     pretrainable = row["backbone"] != "scratch"
     return run_record.command_of(
         replace(
@@ -112,8 +114,8 @@ def _command(out: Path, run: Mapping[str, Any], row: pd.Series) -> str:
             weights=row["weights"] if pretrainable else Request.weights,
             seeds=max(asked.seeds, int(row["seed"]) + 1),
             image_size=int(row["image_size"]),
-            engine=run.get("resolved", {}).get("engine", asked.engine),
-            precision=run.get("resolved", {}).get("precision", asked.precision),
+            engine=run.resolved.get("engine", asked.engine),
+            precision=run.resolved.get("precision", asked.precision),
             keep_models="all",
             out=out,
         )

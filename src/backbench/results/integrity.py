@@ -6,20 +6,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from backbench.core.cells import Cell
+from backbench.core.cells import Cell, CellKey, Status
 from backbench.core.errors import DamagedError, RequestError
 from backbench.core.files import SET_ASIDE, sha256_file, whole_file
 from backbench.results import store
-
-PAGE = "leaderboard.html"
+from backbench.results.run_record import RunRecord
 
 # Where sweeps write; anything else in the folder is not theirs.
 FOLDERS = ("cells", "predictions", "heads", "models", "plots", "thumbnails")
-_FILES = ("run.json", "table.csv", "table.parquet", PAGE)
+_FILES = ("run.json", "table.csv", "table.parquet", store.PAGE)
 
 
 @dataclass(frozen=True)
@@ -78,12 +76,12 @@ def put_right(directory: Path, *, say: Callable[[str], None]) -> bool:
     return gone
 
 
-def earlier_run(directory: Path) -> tuple[dict[str, Any], bool]:
+def earlier_run(directory: Path) -> tuple[RunRecord, bool]:
     """What run.json says, nothing where there is none; and whether it is damaged, so that it says nothing either."""
     try:
-        return (store.read_run(directory) if (directory / "run.json").exists() else {}), False
+        return (store.read_run(directory) if (directory / "run.json").exists() else RunRecord()), False
     except DamagedError:
-        return {}, True
+        return RunRecord(), True
 
 
 def whole_cells(directory: Path) -> list[Cell]:
@@ -124,7 +122,7 @@ def in_use(directory: Path) -> bool:
 
 def page_is_current(directory: Path) -> bool:
     """Whether the page is younger than everything that it shows."""
-    page = directory / PAGE
+    page = directory / store.PAGE
     shown = [directory / "run.json", directory / "table.parquet", *store.cell_paths(directory)]
     return page.exists() and all(page.stat().st_mtime_ns >= path.stat().st_mtime_ns for path in shown if path.exists())
 
@@ -158,13 +156,14 @@ def _files_of(directory: Path, cell_id: str) -> list[Finding]:
 
 def _twice(directory: Path, cells: dict[str, Cell]) -> list[Finding]:
     """All but the one that counts of cells for the same place in the table: a finished one, else the latest."""
-    best: dict[object, Cell] = {}
+    best: dict[CellKey, Cell] = {}
     found = []
-    for cell in sorted(cells.values(), key=lambda cell: (cell.status == "ok", _written(directory, cell))):
-        if earlier := best.get(store.place(cell)):
+    for cell in sorted(cells.values(), key=lambda cell: (cell.status == Status.OK, _written(directory, cell))):
+        key = CellKey.of(cell.row)
+        if earlier := best.get(key):
             found.append(Finding(f"cells/{earlier.cell_id}.json", f"replaced by {cell.cell_id}", "delete"))
             del cells[earlier.cell_id]
-        best[store.place(cell)] = cell
+        best[key] = cell
     return found
 
 
@@ -192,5 +191,5 @@ def _outdated(directory: Path) -> list[Finding]:
     if (directory / "cells").is_dir() and not store.table_is_current(directory):
         return [Finding("table.parquet", "the tables do not say what the cells say", "rewrite")]
     if not page_is_current(directory):
-        return [Finding(PAGE, "missing, or older than what it shows", "rewrite")]
+        return [Finding(store.PAGE, "missing, or older than what it shows", "rewrite")]
     return []

@@ -1,4 +1,7 @@
-"""What run.json says of a run: the request, the protocol in words, the data, the machine, the revision of the code."""
+"""What run.json holds, as typed data that is checked once, where it is read.
+
+Folders of older versions lack some of it. The types are those of the file: its keys are the names of the fields.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,187 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from backbench.analysis.planned import PLACE
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
 from backbench.core import hardware
-from backbench.core.cells import PROTOCOL_VERSION, empty_row, planned_cells
+from backbench.core.cells import PROTOCOL_VERSION, CellKey, planned_cells
 from backbench.core.dataset import SPLITS, Dataset
 from backbench.core.job import Job
 from backbench.core.request import Request
+from backbench.results.protocol_text import protocol
+
+# What an option of a sweep may be in JSON.
+Option = str | int | float | bool | None
+
+
+class Item(Struct, frozen=True, rename={"class_name": "class"}):
+    """One image, by its id, and its class."""
+
+    id: str
+    class_name: str
+
+
+class Duplicates(Struct, frozen=True):
+    """Groups of byte-identical images, and the `surplus` images beyond the first of each."""
+
+    groups: int = 0
+    surplus: int = 0
+    examples: tuple[tuple[str, ...], ...] = ()
+
+
+class Copies(Struct, frozen=True):
+    """Of two splits: how many `images` of the later one have a copy in the earlier."""
+
+    images: int = 0
+
+
+class ExactCopies(Copies, frozen=True):
+    """The same of byte-identical images, in so many groups; examples are ids by split."""
+
+    groups: int = 0
+    examples: tuple[dict[str, tuple[str, ...]], ...] = ()
+
+
+class NearCopies(Copies, frozen=True):
+    """The same of images that look alike, so many of them like one of another class.
+
+    An example has an item under the name of each split, and under `bits` in how many their hashes differ.
+    """
+
+    other_class: int = 0
+    examples: tuple[dict[str, Item | int], ...] = ()
+
+
+class NearDuplicates(Struct, frozen=True):
+    """Look-alikes by pair of splits (`train/test`), and how many images were too plain to be compared."""
+
+    too_plain: int = 0
+    pairs: dict[str, NearCopies] = {}
+
+
+class Conflicts(Struct, frozen=True):
+    """Groups of byte-identical images that do not agree on the class."""
+
+    groups: int = 0
+    examples: tuple[tuple[Item, ...], ...] = ()
+
+
+class Unreadable(Struct, frozen=True):
+    """One file that could not be read."""
+
+    id: str
+    reason: str
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """What a reader should know about a dataset (`datasets.health`); UNSET is what nobody looked for."""
+
+    images: int = 0
+    classes: int = 0
+    per_split: dict[str, int] = {}
+    per_class: dict[str, dict[str, int]] = {}
+    missing_in_val: tuple[str, ...] = ()
+    missing_in_test: tuple[str, ...] = ()
+    duplicates: Duplicates | UnsetType = UNSET
+    straddling: dict[str, ExactCopies] | UnsetType = UNSET
+    conflicting_labels: Conflicts | UnsetType = UNSET
+    unreadable: tuple[Unreadable, ...] | UnsetType = UNSET
+    ignored_files: int = 0
+    notes: tuple[str, ...] = ()
+    near_duplicates: NearDuplicates | UnsetType = UNSET
+
+
+class DatasetRecord(Struct, frozen=True, kw_only=True):
+    """The items of a sweep; `copies` has the ids of the test items of which train has a copy, by kind."""
+
+    name: str = ""
+    source: str = ""
+    classes: tuple[str, ...] = ()
+    counts: dict[str, int] = {}
+    fingerprint: str = ""
+    image_size: int | None = None
+    health: Health = Health()
+    copies: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of items of each split, empty when it was not recorded."""
+        return self.counts or self.health.per_split
+
+
+class JobRecord(Struct, frozen=True):
+    """One job that ended: its name, the seconds of its phases, and what it ran on."""
+
+    label: str = ""
+    seconds: dict[str, float] = {}
+    environment: dict[str, str] = {}
+
+
+class ForecastRecord(Struct, frozen=True):
+    """Seconds that the jobs of the last sweep were expected to take and took; the median factor between the two."""
+
+    jobs: int
+    said: float
+    taken: float
+    median_factor: float
+
+
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """The sweeps into one results folder: what was asked, what it came to, how and on what it was measured.
+
+    `command` has a line for each command that added to the table; `planned` are all cells that were asked for. UNSET is
+    what stands there only when a sweep has ended. `other` are keys of another version, which stay in the file until
+    then.
+    """
+
+    command: str = ""
+    request: dict[str, Option] = {}
+    resolved: dict[str, str] = {}
+    planned: tuple[CellKey, ...] = ()
+    images: bool = True
+    protocol: dict[str, int | str] = {}
+    dataset: DatasetRecord = DatasetRecord()
+    environment: dict[str, str] = {}
+    git_revision: str | None = None
+    started: str = ""
+    finished: str | UnsetType = UNSET
+    jobs: tuple[JobRecord, ...] | UnsetType = UNSET
+    decode_seconds: dict[str, float] | UnsetType = UNSET
+    forecast: ForecastRecord | UnsetType = UNSET
+    other: dict[str, Any] = {}
+
+    @property
+    def protocol_version(self) -> int | str:
+        """The protocol that the cells were measured by; this version's where none is named."""
+        return self.protocol.get("version", PROTOCOL_VERSION)
+
+    def going_on(self, earlier: RunRecord) -> RunRecord:
+        """The same until this sweep has ended: with what stands there of an earlier one."""
+        ended = {name: getattr(earlier, name) for name in ("finished", "jobs", "decode_seconds", "forecast", "other")}
+        return msgspec.structs.replace(self, **ended)
+
+    def content(self) -> dict[str, Any]:
+        """The same as JSON-able content, without the seal."""
+        known: dict[str, Any] = msgspec.to_builtins(self)
+        return {**known.pop("other"), **known}
+
+
+# What the store adds.
+_SEAL = ("schema", "sha256")
+
+
+def parse(content: Any) -> RunRecord:
+    """The record in JSON content. Raises ValueError with the place where it is none."""
+    if not isinstance(content, dict):
+        raise ValueError("it is not a mapping")
+    names = {*RunRecord.__struct_fields__} - {"other"}
+    other = {name: value for name, value in content.items() if name not in names and name not in _SEAL}
+    try:
+        return msgspec.convert({**{name: content[name] for name in names & set(content)}, "other": other}, RunRecord)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+
 
 PACKAGES = (
     "backbench",
@@ -40,10 +218,9 @@ def record(
     *,
     jobs: Iterable[Job],
     resolved: Mapping[str, str],
-    earlier: Mapping[str, Any],
-) -> dict[str, Any]:
+    earlier: RunRecord,
+) -> RunRecord:
     """The record of a run; commands, plan and start of earlier runs in the same folder are kept."""
-    counts = {split: len(dataset.indices(split)) for split in SPLITS}
     asked = {option.name: getattr(request, option.name) for option in fields(Request)}
     # What `auto` came to here may not be what it comes to elsewhere.
     exact = replace(
@@ -51,36 +228,29 @@ def record(
         engine=resolved.get("engine", request.engine),
         precision=resolved.get("precision", request.precision),
     )
-    return {
+    return RunRecord(
         # Every command that added to the table, each once, in order.
-        "command": "\n".join(dict.fromkeys([*earlier.get("command", "").splitlines(), command_of(exact)])),
-        "request": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
-        "resolved": dict(resolved),
-        "planned": _planned(jobs, earlier),
+        command="\n".join(dict.fromkeys([*earlier.command.splitlines(), command_of(exact)])),
+        request={name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
+        resolved=dict(resolved),
+        planned=tuple(dict.fromkeys([*earlier.planned, *(cell.key for job in jobs for cell in planned_cells(job))])),
         # Once private, images stay out of the page until somebody asks for them.
-        "images": earlier.get("images", True) if request.images is None else request.images,
-        "protocol": _protocol(request, dataset),
-        "dataset": {
-            "name": dataset.name,
-            "source": dataset.source,
-            "classes": list(dataset.class_names),
-            "counts": counts,
-            "fingerprint": dataset.fingerprint,
-            "image_size": dataset.image_size,
-            "health": dict(dataset.health),
-            "copies": {kind: list(ids) for kind, ids in dataset.copies.items()},
-        },
-        "environment": _environment(),
-        "git_revision": _git_revision(),
-        "started": earlier.get("started") or now(),
-    }
-
-
-def _planned(jobs: Iterable[Job], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The places in the table of all cells that the sweeps into this folder were to measure, each once."""
-    rows = (empty_row(job, cell) for job in jobs for cell in planned_cells(job))
-    places = [*earlier.get("planned", []), *({name: row[name] for name in PLACE} for row in rows)]
-    return list({tuple(place.values()): place for place in places}.values())
+        images=earlier.images if request.images is None else request.images,
+        protocol=protocol(request, dataset),
+        dataset=DatasetRecord(
+            name=dataset.name,
+            source=dataset.source,
+            classes=dataset.class_names,
+            counts={split: len(dataset.indices(split)) for split in SPLITS},
+            fingerprint=dataset.fingerprint,
+            image_size=dataset.image_size,
+            health=msgspec.convert(dataset.health, Health),
+            copies={kind: tuple(ids) for kind, ids in dataset.copies.items()},
+        ),
+        environment=_environment(),
+        git_revision=_git_revision(),
+        started=earlier.started or now(),
+    )
 
 
 def _environment() -> dict[str, str]:
@@ -129,50 +299,3 @@ def command_of(request: Request) -> str:
             flag = ("--no-" if value is False else "--") + option.name.replace("_", "-")
             words += [flag] if isinstance(value, bool) else [flag, str(value)]
     return shlex.join(words)
-
-
-def _protocol(request: Request, dataset: Dataset) -> dict[str, Any]:
-    """What was done with the data; `PROTOCOL_VERSION` is its number."""
-    # What was left to the defaults is in every cell's identity; here it has no number that could become wrong.
-    epochs = f"at most {request.epochs} epochs" if request.epochs else "at most the default number of epochs"
-    recipe = f"AdamW on smoothed labels, warm-up and cosine, {epochs} in batches of {request.batch_size}"
-    return {
-        "version": PROTOCOL_VERSION,
-        "splits": "Published splits are used as published; missing ones are made stratified, by content digest, so that"
-        " byte-identical images never straddle two splits that were made.",
-        "choices": "Every choice (regularisation, learning rate, epoch, rank) is made on val, by the selection score;"
-        " test is evaluated once per cell.",
-        "images": f"RGB, the {'whole image' if request.resize == 'stretch' else 'centre square'} resized to the input"
-        " size (bilinear, antialiased), then the family's own preprocess_input.",
-        "frozen cell": "Global average pooling, features standardised on train, logistic regression with L2: up to"
-        " twelve strengths from strong to weak, each solved to convergence, until the best on val lies three behind.",
-        "fine-tuned cell": "Everything after the frozen stages, and the head, are trained on activations kept from the"
-        " one frozen pass (on the pixels where nothing is frozen), starting at a solution of the probe; batch norm and"
-        " dropout stay in inference mode (with random weights batch norm trains as usual). Several learning rates race"
-        f" from the same start: {recipe}, early stopping; the best rate and its best epoch on val are kept.",
-        "scratch cell": f"A small CNN trained from pixels at one learning rate: {recipe}, early stopping, the best"
-        " epoch on val kept.",
-        "augmentation": _augmentation(request, flips=dataset.flips),
-        "transferability": "Scores of the pooled features of train alone, stored with the fully frozen cell:"
-        " leave-one-out accuracy of ridge regression and of the nearest neighbours by cosine, LogME and the shrunk"
-        " H-score; all but the neighbours on features standardised on train. No choice is made by them.",
-        "selection score": "The probability given to the right class on val: its geometric mean over the images after"
-        " one temperature is fitted, from 0 to 1, higher is better.",
-        "gap": "Accuracy on train minus accuracy on test, both after training, without augmentation.",
-        "interval": "95 % Wilson score interval over the test items.",
-        "cost": "Measured on backbone and head together: latency is the median at batch 1, throughput the best of a few"
-        " batch sizes, memory the peak of a fresh process that classifies one image; FLOPs count a multiply-add twice.",
-    }
-
-
-def _augmentation(request: Request, *, flips: bool) -> str:
-    if request.augment == "none":
-        return "Training images are not augmented."
-    changed = "shifted and flipped" if flips else "shifted"
-    drawn = f"{changed} anew in every batch where training starts at the pixels"
-    if request.augment is None:
-        return f"Training images are {drawn}, and not augmented where stages are frozen."
-    return (
-        f"Training images are {drawn}; where stages are frozen, there are {request.views} fixed versions of each,"
-        " itself among them: the probe is fitted on all, training draws one."
-    )

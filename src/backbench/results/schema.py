@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.core.cells import Cell
+from backbench.core.cells import Cell, Status
 from backbench.core.columns import COLUMNS
 from backbench.core.dataset import SPLITS
-
-STATUSES = ("ok", "failed", "skipped", "pruned")
-
-# What run.json holds under these names is looked into.
-SECTIONS = ("request", "resolved", "protocol", "dataset", "environment")
 
 # Of probabilities in single precision.
 ROUNDING = 1e-3
@@ -40,7 +35,7 @@ def cell(content: Any, *, name: str) -> Cell:
     found = Cell(**parts)
     if cell_id(found.cell_id) != name:
         raise ValueError(f"it is the record of {found.cell_id}")
-    if found.status not in STATUSES or not isinstance(found.reason, str):
+    if found.status not in tuple(Status) or not isinstance(found.reason, str):
         raise ValueError(f"its status is {found.status!r:.80}")
     for part in ("identity", "row", "trace"):
         _mapping(getattr(found, part), part)
@@ -48,7 +43,7 @@ def cell(content: Any, *, name: str) -> Cell:
         value = found.row.get(column.name)
         if value is not None and not _fits(value, column.dtype):
             raise ValueError(f"{column.name} is {value!r:.80}")
-    return found
+    return replace(found, status=Status(found.status))
 
 
 def files(content: Any, *, cell_id: str) -> dict[str, str]:
@@ -58,16 +53,6 @@ def files(content: Any, *, cell_id: str) -> dict[str, str]:
         if name not in own or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
             raise ValueError(f"{name!r:.80} is no file of this cell")
     return dict(content)
-
-
-def run(content: Any) -> dict[str, Any]:
-    """The record of a run."""
-    record = _mapping(content, "it")
-    for section in SECTIONS:
-        _mapping(record.get(section, {}), section)
-    if not isinstance(record.get("command", ""), str) or not isinstance(record.get("jobs", []), list):
-        raise ValueError("its command or its jobs are not what a sweep writes")
-    return dict(record)
 
 
 def predictions(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

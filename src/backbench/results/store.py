@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,15 +16,18 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from backbench.core.cells import Cell
+from backbench.core.cells import Cell, CellKey, Status
 from backbench.core.columns import ADDED, COLUMN_NAMES, COLUMNS
 from backbench.core.errors import DamagedError, RequestError
 from backbench.core.events import CellFinished
 from backbench.core.files import is_sealed, sealed, sha256_file, whole_file, write_json, write_text
-from backbench.results import schema
+from backbench.results import run_record, schema
+from backbench.results.run_record import RunRecord
 
 # Records of cells carry a digest of themselves from the second on, that of a run from the third.
 SCHEMA, RUN_SCHEMA = 2, 3
+
+PAGE = "leaderboard.html"
 
 _AGAIN = "run the sweep again, which sets it aside and measures anew"
 
@@ -59,12 +62,12 @@ def locked(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_run(directory: Path, run: Mapping[str, Any]) -> None:
+def write_run(directory: Path, run: RunRecord) -> None:
     """Write `run.json`: what was asked, the protocol, the dataset, the environment."""
-    write_json(directory / "run.json", sealed({**run, "schema": RUN_SCHEMA}))
+    write_json(directory / "run.json", sealed({**run.content(), "schema": RUN_SCHEMA}))
 
 
-def read_run(directory: Path) -> dict[str, Any]:
+def read_run(directory: Path) -> RunRecord:
     """Content of `run.json`. Raises RequestError when the folder holds no run, DamagedError for another content."""
     path = directory / "run.json"
     again = "run the sweep's command again, which writes it anew"
@@ -77,13 +80,13 @@ def read_run(directory: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} cannot be read ({error}): {again}") from None
     try:
-        run = schema.run(content)
-        bare = run.get("schema") in (1, 2) and "sha256" not in run
-        if not (bare or is_sealed(run)):
+        run = run_record.parse(content)
+        bare = content.get("schema") in (1, 2) and "sha256" not in content
+        if not (bare or is_sealed(content)):
             raise ValueError("its content is not what was written")
     except (ValueError, TypeError, RecursionError) as error:
         raise DamagedError(f"{path} is not the record of a run ({error}): {again}") from None
-    return {name: value for name, value in run.items() if name != "sha256"}
+    return run
 
 
 def write_cell(directory: Path, finished: CellFinished, *, among: Iterable[Cell] | None = None) -> tuple[str, ...]:
@@ -107,8 +110,9 @@ def write_cell(directory: Path, finished: CellFinished, *, among: Iterable[Cell]
     content = {"schema": SCHEMA, **asdict(cell), "files": files}
     write_json(directory / "cells" / f"{cell.cell_id}.json", sealed(content))
     others = [other for other in (read_cells(directory) if among is None else among) if other.cell_id != cell.cell_id]
-    wins, here = cell.status == "ok", place(cell)
-    replaced = tuple(other.cell_id for other in others if place(other) == here and (wins or other.status != "ok"))
+    wins, key = cell.status == Status.OK, CellKey.of(cell.row)
+    beside = [other for other in others if CellKey.of(other.row) == key]
+    replaced = tuple(other.cell_id for other in beside if wins or other.status != Status.OK)
     for cell_id in replaced:
         forget(directory, cell_id)
     return replaced
@@ -285,15 +289,10 @@ def clear(directory: Path) -> None:
             path.unlink()
         with suppress(OSError):  # not empty, or not there
             (directory / folder).rmdir()
-    for name in ("table.csv", "table.parquet", "leaderboard.html", "run.json"):
+    for name in ("table.csv", "table.parquet", PAGE, "run.json"):
         (directory / name).unlink(missing_ok=True)
 
 
 def _text(reason: str) -> str:
     """A reason may repeat a path, and a path may hold bytes that are no text."""
     return reason.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def place(cell: Cell) -> tuple[Any, ...]:
-    """What tells the rows of a table apart: no two cells may have the same."""
-    return tuple(cell.row.get(name) for name in ("backbone", "weights", "image_size", "freeze", "seed"))

@@ -16,7 +16,7 @@ from backbench.budget.history import as_tried, first_curve
 from backbench.budget.online_cost_model import OnlineCostModel
 from backbench.budget.protocol import Arm, Measurement, PerItemScores, Round
 from backbench.budget.strategies import DEFAULT, STRATEGIES
-from backbench.core.cells import PlannedCell, planned_cells
+from backbench.core.cells import CellKey, PlannedCell, Status, planned_cells
 from backbench.core.job import Job, Trial
 from backbench.results import store
 from backbench.sweep.controller import MeasurementRequest, SweepController
@@ -31,8 +31,8 @@ LATE = 0.08
 UNSPENT = "the budget had no time left for it"
 UNPROBED = "its frozen probe failed"
 
-# Where a cell is: the position of its job, its freeze depth, its seed.
-Place = tuple[int, str, int]
+# Where a cell is: the position of its job, and its key.
+Place = tuple[int, CellKey]
 Groups = dict[tuple[int, Trial | None], list[Place]]
 
 
@@ -87,7 +87,8 @@ class BudgetedSweep:
         asked: Round | None = next(search)
         while asked is not None:
             for arm, reason in asked.dropped.items():
-                self.dropped[self.places[arm.cells[0]][:2]] = reason
+                position, key = self.places[arm.cells[0]]
+                self.dropped[position, key.freeze] = reason
             self.purse.full = sum(
                 self.prices.expected(job, [cell.cell_id for cell in planned_cells(job)]) for job in self.jobs
             )
@@ -114,13 +115,11 @@ class BudgetedSweep:
         asked = sum(counts.values())
         said = (
             f"budget: {spent} of {numbers.duration(self.purse.seconds)};"
-            f" {counts.get('ok', 0)} of {asked} cells measured, {counts.get('pruned', 0)} pruned"
+            f" {counts.get(Status.OK, 0)} of {asked} cells measured, {counts.get(Status.PRUNED, 0)} pruned"
         )
-        if counts.get("ok"):
+        if counts.get(Status.OK):
             return said
-        least = min(
-            self._price(job, [(0, cell.freeze, cell.seed)]) for job in self.jobs for cell in planned_cells(job)[:1]
-        )
+        least = min(self._price(job, [(0, cell.key)]) for job in self.jobs for cell in planned_cells(job)[:1])
         return f"{said}; the quickest of them is expected to take {numbers.duration(least)}: give it more"
 
     def _arms(self) -> Iterator[Arm]:
@@ -133,7 +132,7 @@ class BudgetedSweep:
                 for cell in cells:
                     if cell.freeze == freeze:
                         keys.append(f"{position}:{freeze}#{cell.seed}")
-                        self.places[keys[-1]] = position, freeze, cell.seed
+                        self.places[keys[-1]] = position, cell.key
                 frozen = job.backbone is not None and freeze == "all"
                 yield Arm(
                     network,
@@ -159,7 +158,7 @@ class BudgetedSweep:
                 wanted = self._that_fit(replace(self.jobs[position], trial=trial), places, limit - time.monotonic())
                 if wanted and (limit == until or self.started == before):  # of what is too long for a round, only one
                     self.started += 1
-                    yield MeasurementRequest(position, frozenset(place[1:] for place in wanted), trial)
+                    yield MeasurementRequest(position, frozenset(key for _, key in wanted), trial)
                     del places[: len(wanted)]
 
     def _in_order(self, groups: Groups) -> list[tuple[tuple[int, Trial | None], list[Place]]]:
@@ -204,7 +203,7 @@ class BudgetedSweep:
         trial = found.trace.get("trial", {})
         if step.trial and {name: trial.get(name) for name in asdict(step.trial)} == asdict(step.trial):
             return np.array(trial["items"])
-        if found.status != "ok" or (step.trial and step.trial.images):
+        if found.status != Status.OK or (step.trial and step.trial.images):
             return None
         answers = store.read_predictions(self.work.directory, stored.cell_id)
         final = metrics.tempered_logs(answers["val_probs"], answers["val_labels"])
@@ -213,7 +212,7 @@ class BudgetedSweep:
     def _why(self, position: int, cell: PlannedCell) -> str:
         job = self.jobs[position]
         probes = (self.work.stored(job, other) for other in planned_cells(job) if other.freeze == "all")
-        failed = any(probe is not None and probe.status == "failed" for probe in probes)
+        failed = any(probe is not None and probe.status == Status.FAILED for probe in probes)
         return self.dropped.get((position, cell.freeze), UNPROBED if failed else UNSPENT)
 
     def _prune(self) -> None:
@@ -229,5 +228,5 @@ class BudgetedSweep:
 
 
 def _cells(job: Job, places: Iterable[Place]) -> list[PlannedCell]:
-    wanted = {place[1:] for place in places}
-    return [cell for cell in planned_cells(job) if (cell.freeze, cell.seed) in wanted]
+    wanted = {key for _, key in places}
+    return [cell for cell in planned_cells(job) if cell.key in wanted]

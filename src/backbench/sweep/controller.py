@@ -14,14 +14,23 @@ import pandas as pd
 from backbench.analysis.winners import trained, worth_keeping
 from backbench.budget.online_cost_model import OnlineCostModel
 from backbench.core.cache import evict, let_go, limit_bytes
-from backbench.core.cells import Cell, PlannedCell, but_weights, empty_row, planned_cells
+from backbench.core.cells import (
+    Cell,
+    CellKey,
+    PlannedCell,
+    Status,
+    but_weights,
+    empty_row,
+    planned_cells,
+)
 from backbench.core.dataset import Listing
 from backbench.core.errors import BackbenchError, UnavailableError
-from backbench.core.events import CellFinished, Event, Message, Progress, Summary
+from backbench.core.events import COST_PHASES, CellFinished, Event, Message, Progress, Summary
 from backbench.core.job import Job, Trial
 from backbench.core.request import Request
 from backbench.executors.retry import JobFailure
 from backbench.results import store
+from backbench.results.run_record import JobRecord
 from backbench.sweep import plan
 from backbench.sweep.pixels_prefetch import PixelsPrefetcher
 from backbench.sweep.progress import Bar, in_a_line, tried_as
@@ -49,12 +58,12 @@ class SweepController:
         self.outcome, self.bar = SweepSummary(directory), bar
         self.searching = request.budget is not None  # jobs then come back for more
         self.changed = False
-        self.summaries: list[Mapping[str, Any]] = []
+        self.summaries: list[JobRecord] = []
         self.decode_seconds: dict[int, float] = {}
         self.prices = prices
         # Without what stands behind their numbers, which is large.
         self.cells = {cell.cell_id: replace(cell, trace={}) for cell in store.read_cells(directory)}
-        self.held = [cell for cell in self.cells.values() if cell.status == "ok"]
+        self.held = [cell for cell in self.cells.values() if cell.status == Status.OK]
         # By all but the weights: what is there of a job whose weights nobody has asked for yet; ok goes first.
         self.alike = {but_weights(cell.identity): cell.cell_id for cell in (*self.cells.values(), *self.held)}
         self.ok = {cell.cell_id for cell in self.held}
@@ -65,7 +74,7 @@ class SweepController:
         self.tried: set[str] = set()
         self.counted: set[int] = set()
         self.running: dict[int, tuple[Job, float, float]] = {}
-        self.open = {_series(job) for job in jobs}
+        self.open = {job.series for job in jobs}
         wanted = {job.backbone.name: job.backbone for job in jobs if job.backbone and job.pretrained}
         self.supply = WeightsPrefetcher(wanted.values(), cache=jobs[0].cache, mirrors=request.mirrors)
         self.ahead = PixelsPrefetcher(listing)
@@ -103,7 +112,7 @@ class SweepController:
             try:
                 job = yield from self._prepared(replace(job, wanted=missing, trial=order.trial))
             except BackbenchError as error:
-                self._end(position, replace(job, wanted=missing), JobFailure("skipped", str(error)))
+                self._end(position, replace(job, wanted=missing), JobFailure(Status.SKIPPED, str(error)))
                 continue
             self.tried -= set(missing)
             self.bar.say(f"{job.label}: starting")
@@ -117,15 +126,15 @@ class SweepController:
         if isinstance(event, Progress):
             self.bar.phase(position, job.label, event.phase, event.done, event.total)
             for background in (self.supply, self.ahead):
-                background.quiet(event.phase in ("timing", "memory"))
+                background.quiet(event.phase in COST_PHASES)
         elif isinstance(event, CellFinished):
             self._store(event)
         elif isinstance(event, Message):
             self.bar.line(event.text)
         elif isinstance(event, Summary):
             if event.seconds:  # else its parts were ended before they had a last word
-                said = {"label": event.label, "seconds": dict(event.seconds), "environment": dict(event.environment)}
-                self.summaries.append(said)
+                seconds = {str(phase): spent for phase, spent in event.seconds.items()}
+                self.summaries.append(JobRecord(event.label, seconds, dict(event.environment)))
                 wall = time.perf_counter() - began
                 self.prices.learn(job, job.wanted or (), said=expected, phases=event.seconds, wall=wall)
             self._over(position, job)
@@ -158,7 +167,10 @@ class SweepController:
             stored = self.stored(job, cell)
             if cell.cell_id in self.done:
                 continue
-            if stored and stored.status in ("ok", "failed"):  # what was measured may only lack its trained weights
+            if stored and stored.status in (
+                Status.OK,
+                Status.FAILED,
+            ):  # what was measured may only lack its trained weights
                 self.outcome.count(stored.status, 1)
                 self.done.add(cell.cell_id)
             else:
@@ -171,19 +183,19 @@ class SweepController:
             cell = replace(cell, cell_id=stored.cell_id, identity=stored.identity)
         if trial := self._trial_of(cell.cell_id):
             reason = f"{reason}; {tried_as(trial)}"
-        row = {**empty_row(job, cell), "status": "pruned"}
-        self._write(CellFinished(Cell(cell.cell_id, "pruned", reason, cell.identity, row)))
+        row = {**empty_row(job, cell), "status": Status.PRUNED}
+        self._write(CellFinished(Cell(cell.cell_id, Status.PRUNED, reason, cell.identity, row)))
         self.done.add(cell.cell_id)
-        self.outcome.count("pruned", 1)
+        self.outcome.count(Status.PRUNED, 1)
 
     def _count_held(self, position: int, job: Job, plans: Iterable[PlannedCell]) -> None:
         for cell in plans:
             if cell.impossible and cell.cell_id not in self.done:
-                self._missed(job, cell, "skipped", cell.impossible)
+                self._missed(job, cell, Status.SKIPPED, cell.impossible)
         stored = {cell.cell_id: self.stored(job, cell) for cell in plans}
         held = [cell_id for cell_id, found in stored.items() if found and found.cell_id in self.there]
         self.done.update(held)
-        self.outcome.count("ok", len(held))
+        self.outcome.count(Status.OK, len(held))
         self.outcome.already += len(held)
         self.counted.add(position)
 
@@ -215,10 +227,10 @@ class SweepController:
         held = {but_weights(cell.identity) for cell in self.held}
         there = [cell.cell_id for cell in planned_cells(job) if but_weights(cell.identity) in held]
         self.done.update(there)
-        self.outcome.count("ok", len(there))
+        self.outcome.count(Status.OK, len(there))
         self.outcome.already += len(there)
         self.counted.add(position)
-        self._end(position, job, JobFailure("skipped", reason))
+        self._end(position, job, JobFailure(Status.SKIPPED, reason))
 
     def _end(self, position: int, job: Job, broken: JobFailure) -> None:
         """Cells that broke are stored with what stopped them: all that the job still owed, unless some are named.
@@ -228,14 +240,14 @@ class SweepController:
         over = self.done | self.tried
         for cell in planned_cells(job):
             owed = cell.cell_id not in over and (job.wanted is None or cell.cell_id in job.wanted)
-            if owed and broken.status != "pruned" and (not broken.cells or cell.cell_id in broken.cells):
+            if owed and broken.status != Status.PRUNED and (not broken.cells or cell.cell_id in broken.cells):
                 self._missed(job, cell, broken.status, cell.impossible or broken.reason)
         if not broken.cells:
             self._over(position, job)
 
     def _over(self, position: int, job: Job) -> None:
         if not self.searching:
-            self.open.discard(_series(job))
+            self.open.discard(job.series)
         if self.keep != "all" and store.models(self.directory):
             self._thin(self.table())
         # The page will show images of the first size.
@@ -250,15 +262,15 @@ class SweepController:
             wanted = worth_keeping(table, open_series=self.open) if self.keep == "best" else ()
             store.keep_models(self.directory, wanted)
 
-    def _missed(self, job: Job, cell: PlannedCell, status: str, reason: str) -> None:
+    def _missed(self, job: Job, cell: PlannedCell, status: Status, reason: str) -> None:
         row = {**empty_row(job, cell), "status": status}
         self._store(CellFinished(Cell(cell.cell_id, status, reason, cell.identity, row)))
 
     def _store(self, finished: CellFinished) -> None:
         cell = finished.cell
-        if cell.status != "ok" and cell.cell_id in self.ok:  # it was measured before, only its weights are missing
+        if cell.status != Status.OK and cell.cell_id in self.ok:  # it was measured before, only its weights are missing
             self.done.add(cell.cell_id)
-            self.outcome.count("ok", 1)
+            self.outcome.count(Status.OK, 1)
             self.bar.line(f"{in_a_line(cell)}; what was measured earlier stays")
             return
         if trial := cell.trace.get("trial"):  # until the search has decided, which may be cut off
@@ -267,7 +279,7 @@ class SweepController:
             self._write(finished)
         except ValueError as error:  # a number that JSON does not know must not end the whole sweep
             row = {name: value for name, value in cell.row.items() if isinstance(value, str | int)}
-            cell = Cell(cell.cell_id, "failed", f"a measured value is not finite: {error}", cell.identity, row)
+            cell = Cell(cell.cell_id, Status.FAILED, f"a measured value is not finite: {error}", cell.identity, row)
             self._write(CellFinished(cell))
         if trial:  # it may yet be measured
             self.tried.add(cell.cell_id)
@@ -297,20 +309,14 @@ class SweepController:
         return dict(stored.get("trial", {}))
 
 
-def _series(job: Job) -> tuple[str, str, int]:
-    """Backbone, weights and image size, as in the table."""
-    name = job.backbone.name if job.backbone else "scratch"
-    return name, "imagenet" if job.pretrained else "none", job.image_size
-
-
 @dataclass(frozen=True)
 class MeasurementRequest:
-    """Which cells of a job are wanted now, by freeze depth and seed, or all; with a `trial` they are only tried."""
+    """Which cells of a job are wanted now, by their keys, or all; with a `trial` they are only tried."""
 
     position: int
-    cells: frozenset[tuple[str, int]] | None = None
+    cells: frozenset[CellKey] | None = None
     trial: Trial | None = None
 
     def wants(self, cell: PlannedCell) -> bool:
         """Whether a cell of the job is meant."""
-        return self.cells is None or (cell.freeze, cell.seed) in self.cells
+        return self.cells is None or cell.key in self.cells

@@ -15,6 +15,7 @@ from backbench.core.dataset import Dataset
 from backbench.core.request import Request
 from backbench.data import assemble
 from backbench.results import store
+from backbench.results.run_record import RunRecord
 from backbench.sweep import engine_choice, options, plan, resume_checks
 from backbench.sweep.progress import Bar
 
@@ -40,8 +41,8 @@ def forecast(request: Request, directory: Path) -> Forecast:
     RequestError where the sweep would refuse.
     """
     options.check(request)
-    record = store.read_run(directory) if (directory / "run.json").exists() else {}
-    earlier = {} if request.fresh else record
+    record = store.read_run(directory) if (directory / "run.json").exists() else RunRecord()
+    earlier = RunRecord() if request.fresh else record
     resume_checks.same_recipe(directory, earlier, request, engine_choice.resolve(request, earlier))
     with Bar(0) as bar, _without_hub():
         bar.say("reading images")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from backbench.analysis import numbers
 from backbench.budget.cost_model import Expected, Seconds
 from backbench.core.dataset import SPLITS
+from backbench.results.run_record import ForecastRecord
 from backbench.sweep.dry_run import Forecast
 
 
@@ -86,14 +87,14 @@ def _certainty(found: Forecast) -> str:
     return f"a guess, from the speed of a matrix product on this CPU: nothing was measured in {found.directory}{where}"
 
 
-def error_in_words(error: Mapping[str, float]) -> Iterator[str]:
+def error_in_words(error: ForecastRecord) -> Iterator[str]:
     """How far the forecasts of a sweep's jobs were off, if it ran any."""
-    if error["jobs"]:
-        said, taken = error["said"], error["taken"]
+    if error.jobs:
+        said, taken = error.said, error.taken
         off = abs(said - taken) / taken
         yield (
-            f"forecast: {numbers.duration(said)} for {numbers.count(error['jobs'])}"
-            f" {'job' if error['jobs'] == 1 else 'jobs'}, they took {numbers.duration(taken)}:"
+            f"forecast: {numbers.duration(said)} for {numbers.count(error.jobs)}"
+            f" {'job' if error.jobs == 1 else 'jobs'}, they took {numbers.duration(taken)}:"
             f" {numbers.percent(off)} too {'long' if said > taken else 'short'}; a single job was off by a factor of"
-            f" {error['median_factor']:.2f} in the median"
+            f" {error.median_factor:.2f} in the median"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from typing import Any
 
 from backbench.backbones import keras_cache, parse_backbones
 from backbench.core import hardware
@@ -13,6 +12,7 @@ from backbench.core.dataset import Dataset
 from backbench.core.errors import RequestError
 from backbench.core.request import Request
 from backbench.features.device import used_by
+from backbench.results.run_record import RunRecord
 from backbench.sweep.plan import _image_size
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -21,14 +21,14 @@ BACKENDS = ("tensorflow", "jax", "torch")
 WORTH_CONVERTING = 5e11
 
 
-def resolve(request: Request, earlier: dict[str, Any], dataset: Dataset | None = None) -> dict[str, str]:
+def resolve(request: Request, earlier: RunRecord, dataset: Dataset | None = None) -> dict[str, str]:
     """Engine, precision, backend and what is kept, in place of `auto`, as an earlier run of the same folder had them.
 
     A first run with `auto` is computed in bfloat16 by OpenVINO where the CPU can and the `dataset` is large enough:
     either alone gains little. On a GPU that has bfloat16 Keras computes in it. Raises RequestError for an engine or a
     backend that is not installed.
     """
-    kept = earlier.get("resolved", {})
+    kept = earlier.resolved
     backend = _backend()
     engine, precision = request.engine, request.precision
     if engine == "auto":

@@ -9,15 +9,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from backbench import data, executors
 from backbench.budget.cost_model import known, longest_first
 from backbench.budget.online_cost_model import OnlineCostModel
 from backbench.core.cache import cache_root, evict, forget_leftovers, letting_go, limit_bytes, provide_home
-from backbench.core.cells import planned_cells
+from backbench.core.cells import Status, planned_cells
 from backbench.core.job import Job
 from backbench.core.request import Request
 from backbench.report import build
 from backbench.results import integrity, run_record, store, thumbnails
+from backbench.results.run_record import RunRecord
 from backbench.sweep import engine_choice, options, plan, resume_checks
 from backbench.sweep.budgeted import BudgetClock, BudgetedSweep
 from backbench.sweep.controller import MeasurementRequest, SweepController
@@ -37,7 +40,7 @@ def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
     executors.check(request)
     directory = results_directory(request)
     cache = cache_root()
-    earlier, damaged = ({}, False) if request.fresh else integrity.earlier_run(directory)
+    earlier, damaged = (RunRecord(), False) if request.fresh else integrity.earlier_run(directory)
     if damaged and request.images is None:  # somebody may have asked for that
         request = replace(request, images=False)
     resolved = engine_choice.resolve(request, earlier)
@@ -57,7 +60,7 @@ def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
     resolved = engine_choice.resolve(request, earlier, dataset)
     jobs = list(plan.jobs_for(request, dataset, resolved=resolved, cache=cache))
     if damaged:
-        made = [cell.identity for cell in integrity.whole_cells(directory) if cell.status == "ok"]
+        made = [cell.identity for cell in integrity.whole_cells(directory) if cell.status == Status.OK]
         resume_checks.same_makers(directory, made, jobs)
     record = run_record.record(request, dataset, jobs=jobs, resolved=resolved, earlier=earlier)
     with store.locked(directory), letting_go(), Bar(len(jobs), visible=visible) as bar:
@@ -65,10 +68,10 @@ def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
             store.clear(directory)
         if damaged:
             bar.line(integrity.copy_aside(directory))
-        if record["planned"] != earlier.get("planned"):  # at once: this run may be cut off
-            store.write_run(directory, {**earlier, **record})
+        if record.planned != earlier.planned:  # at once: this run may be cut off
+            store.write_run(directory, record.going_on(earlier))
         renewed = integrity.put_right(directory, say=bar.line)
-        if earlier.get("images", True) and not record["images"]:  # at once, too
+        if earlier.images and not record.images:  # at once, too
             thumbnails.keep(directory, {})
             (directory / build.PAGE).unlink(missing_ok=True)
         store.forget_drafts(directory)
@@ -97,14 +100,17 @@ def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
                     work.do([MeasurementRequest(position) for position in range(len(jobs))], run_here)
         finally:
             store.forget_drafts(directory)
-            kept = earlier.get("resolved", {}).get("keep_models", "best")
-            asked_anew = record["images"] != earlier.get("images") or resolved["keep_models"] != kept
+            kept = earlier.resolved.get("keep_models", "best")
+            asked_anew = earlier == RunRecord() or record.images != earlier.images or resolved["keep_models"] != kept
             renewed = renewed or work.changed or asked_anew or not store.table_is_current(directory)
             if renewed:
-                record["finished"] = run_record.now()
-                record["jobs"] = [*earlier.get("jobs", []), *work.summaries]
-                record["decode_seconds"] = {str(size): spent for size, spent in work.decode_seconds.items()}
-                record["forecast"] = prices.error()
+                record = msgspec.structs.replace(
+                    record,
+                    finished=run_record.now(),
+                    jobs=(*(earlier.jobs or ()), *work.summaries),
+                    decode_seconds={str(size): spent for size, spent in work.decode_seconds.items()},
+                    forecast=prices.error(),
+                )
                 store.write_run(directory, record)
                 store.write_table(directory, store.table(store.read_cells(directory)))
         bar.say("drawing the leaderboard")
@@ -121,7 +127,7 @@ def _left(work: SweepController, jobs: Iterable[Job]) -> Iterator[Job]:
     """Jobs with those of their cells that are not measured yet."""
     for job in jobs:
         stored = {cell.cell_id: work.stored(job, cell) for cell in planned_cells(job)}
-        yield replace(job, wanted=tuple(name for name, cell in stored.items() if not cell or cell.status != "ok"))
+        yield replace(job, wanted=tuple(name for name, cell in stored.items() if not cell or cell.status != Status.OK))
 
 
 def results_directory(request: Request) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench.backbones import parse_backbones
+from backbench.core import recipe
 from backbench.core.cells import parse_freeze
 from backbench.core.dataset import Dataset, Listing, Pixels
 from backbench.core.errors import UnavailableError
@@ -17,9 +18,6 @@ from backbench.core.job import Job
 from backbench.core.request import Request
 from backbench.data import assemble, decoding, open_listing, select, splits, with_copies
 from backbench.sweep.options import pretrained_of
-
-# Most epochs of gradient training: of pretrained networks, which start at the probe, and of what starts at random.
-EPOCHS, EPOCHS_FROM_SCRATCH = 10, 25
 
 # What the hand-made CNN takes where neither the user nor the dataset names a size.
 SCRATCH_SIZE = 128
@@ -76,7 +74,7 @@ def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], ca
                 resize=request.resize,
                 freeze=parse_freeze(request.freeze),
                 seeds=request.seeds,
-                epochs=request.epochs or (EPOCHS if pretrained else EPOCHS_FROM_SCRATCH),
+                epochs=request.epochs or (recipe.EPOCHS if pretrained else recipe.EPOCHS_FROM_SCRATCH),
                 batch_size=request.batch_size,
                 augment=request.augment,
                 views=request.views,

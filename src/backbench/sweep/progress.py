@@ -11,20 +11,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from backbench.core.cells import Cell
+from backbench.core.cells import Cell, CellKey, Status
+from backbench.core.events import Phase
 from backbench.printable import printable
 
 # Share of a job's work per phase, for the time that is left; only the bar depends on it.
 SHARES = {
-    "building": 0.05,
-    "frozen pass": 0.6,
-    "augmented views": 0.1,
-    "probe": 0.15,
-    "fine-tuning": 0.7,
-    "training": 0.7,
-    "evaluation": 0.05,
-    "timing": 0.1,
-    "memory": 0.05,
+    Phase.BUILDING: 0.05,
+    Phase.FROZEN_PASS: 0.6,
+    Phase.AUGMENTED_VIEWS: 0.1,
+    Phase.PROBE: 0.15,
+    Phase.FINE_TUNING: 0.7,
+    Phase.TRAINING: 0.7,
+    Phase.EVALUATION: 0.05,
+    Phase.TIMING: 0.1,
+    Phase.MEMORY: 0.05,
 }
 
 
@@ -43,7 +44,7 @@ class Bar:
             dynamic_ncols=True,
         )
         self._finished = 0
-        self._inside: dict[int, dict[str, float]] = {}
+        self._inside: dict[int, dict[Phase, float]] = {}
         self._spent: Callable[[], float] | None = None
 
     def __enter__(self) -> Bar:
@@ -66,7 +67,7 @@ class Bar:
         """How far something outside of any job is."""
         self.say(f"{text} {done:,}/{total:,}" if total else text)
 
-    def phase(self, job: int, label: str, phase: str, done: int, total: int) -> None:
+    def phase(self, job: int, label: str, phase: Phase, done: int, total: int) -> None:
         """How far one job is in one phase."""
         reached = self._inside.setdefault(job, {})
         reached[phase] = SHARES.get(phase, 0.0) * done / max(1, total)
@@ -103,11 +104,10 @@ def tried_as(trial: Mapping[str, Any]) -> str:
 def in_a_line(cell: Cell) -> str:
     """What became of a cell."""
     row = cell.row
-    name = f"{row['backbone']} @ {row['freeze']}"
-    name += " (random weights)" if row["weights"] == "none" and row["backbone"] != "scratch" else ""
+    name = CellKey.of(row).label()
     if trial := cell.trace.get("trial"):
         return f"{name}: {tried_as(trial)}"
-    if cell.status != "ok":
+    if cell.status != Status.OK:
         return f"{name}: {cell.status}: {cell.reason}"
     return (
         f"{name}: test {row['test_acc']:.1%} [{row['test_acc_lo']:.1%}, {row['test_acc_hi']:.1%}],"

@@ -13,6 +13,7 @@ from backbench.core.errors import RequestError
 from backbench.core.job import Job
 from backbench.core.request import Request
 from backbench.results import integrity
+from backbench.results.run_record import DatasetRecord, RunRecord
 
 # What all cells of one table share; the columns do not tell it apart.
 RECIPE = ("resize", "augment", "views", "epochs", "batch_size", "engine", "precision", "backend")
@@ -32,15 +33,14 @@ def writable(directory: Path) -> None:
             raise RequestError(f"cannot write to {folder} ({reason}): choose another folder with --out")
 
 
-def same_recipe(directory: Path, earlier: Mapping[str, Any], request: Request, resolved: Mapping[str, str]) -> None:
+def same_recipe(directory: Path, earlier: RunRecord, request: Request, resolved: Mapping[str, str]) -> None:
     """Cells of one table differ in what its columns say, and in nothing else."""
-    held_version = earlier.get("protocol", {}).get("version", PROTOCOL_VERSION)
-    if held_version != PROTOCOL_VERSION:
+    if earlier.protocol_version != PROTOCOL_VERSION:
         raise RequestError(
-            f"{directory} holds results of protocol {held_version}, whose scores mean something else than those of"
-            f" protocol {PROTOCOL_VERSION}: choose another folder with --out, or start over with --fresh"
+            f"{directory} holds results of protocol {earlier.protocol_version}, whose scores mean something else"
+            f" than those of protocol {PROTOCOL_VERSION}: choose another folder with --out, or start over with --fresh"
         )
-    held = {**earlier.get("request", {}), **earlier.get("resolved", {})}
+    held = {**earlier.request, **earlier.resolved}
     for name in RECIPE:
         asked = resolved.get(name, getattr(request, name, None))
         if name in held and held[name] != asked:
@@ -73,24 +73,24 @@ def _said(value: Any) -> str:
     return "left out" if value is None else str(value)
 
 
-def same_dataset(directory: Path, earlier: Mapping[str, Any], dataset: Dataset) -> None:
+def same_dataset(directory: Path, earlier: RunRecord, dataset: Dataset) -> None:
     """Cells of one table are measured on the same items."""
-    held = earlier.get("dataset", {})
-    if earlier and held.get("fingerprint") != dataset.fingerprint:
-        same = held.get("source") == dataset.source
+    held = earlier.dataset
+    if earlier != RunRecord() and held.fingerprint != dataset.fingerprint:
+        same = held.source == dataset.source
         what = (
             f"an earlier state or another selection of this dataset ({_difference(held, dataset)})"
             if same
-            else f"the dataset {held.get('source')}"
+            else f"the dataset {held.source}"
         )
         raise RequestError(
             f"{directory} holds results of {what}: choose another folder with --out, or start over with --fresh"
         )
 
 
-def _difference(held: Mapping[str, Any], dataset: Dataset) -> str:
+def _difference(held: DatasetRecord, dataset: Dataset) -> str:
     """What became of a dataset, as far as numbers of images tell."""
-    then, now = held.get("counts", {}), [len(dataset.indices(split)) for split in SPLITS]
+    then, now = held.counts, [len(dataset.indices(split)) for split in SPLITS]
     if [then.get(split) for split in SPLITS] == now:
         return "as many images in each split, but not the same"
     unreadable = len(dataset.health.get("unreadable", ()))

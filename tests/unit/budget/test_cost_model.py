@@ -12,12 +12,14 @@ from support.planned_jobs import RESOLVED, cells_of, planned
 from backbench.backbones.registry import BY_NAME
 from backbench.budget.cost_model import DENSE, DEPTHWISE, GUESS, OTHERS, OWN, Expected
 from backbench.cli.main import main
+from backbench.core import recipe
 from backbench.core.cells import Cell, empty_row, planned_cells
 from backbench.core.events import CellFinished
 from backbench.core.request import Request
-from backbench.evaluation import fine_tuning, workload
+from backbench.evaluation import workload
 from backbench.evaluation.workload import workload_of
 from backbench.results import store
+from backbench.results.run_record import parse
 from backbench.sweep import pipeline
 from backbench.sweep.dry_run import Forecast, forecast
 from backbench.sweep.dry_run_text import as_text
@@ -78,8 +80,13 @@ def test_the_scratch_network_is_counted_as_the_graph_is() -> None:
     assert list(workload_of(job, cells_of(job)).training.values()) == [74_028_032 * (2 * (3 * TRAIN + VAL) + 1797)]
 
 
-def test_as_many_trials_are_expected_as_there_are_rates() -> None:
-    assert len(fine_tuning.RATES) == workload.TRIALS
+def test_every_learning_rate_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    (job,) = planned(backbones="VGG16", freeze="none", epochs=2)
+    flops = []
+    for rates in (1, 2, 5):
+        monkeypatch.setattr(recipe, "LEARNING_RATES", (1e-3,) * rates)
+        flops += workload_of(job, cells_of(job)).training.values()
+    assert flops[2] - flops[1] == pytest.approx(3 * (flops[1] - flops[0]))
 
 
 @pytest.fixture
@@ -97,7 +104,7 @@ def measured(here: Path) -> Path:
     directory = here / "results"
     record = {"request": {}, "resolved": RESOLVED, "dataset": {"fingerprint": job.dataset.fingerprint}}
     seconds = {"building": 2.0, "frozen pass": 4.0, "probe": 1.0, "timing": 3.0, "fine-tuning": 10.0, "evaluation": 1.0}
-    store.write_run(directory, record | {"jobs": [{"label": job.label, "seconds": seconds, "environment": {}}]})
+    store.write_run(directory, parse(record | {"jobs": [{"label": job.label, "seconds": seconds, "environment": {}}]}))
     for cell, spent in zip(planned_cells(job), (1.0, 10.0), strict=True):
         identity = dict(cell.identity) | {"weights_digest": "d" * 64}
         row = empty_row(job, cell) | {"status": "ok", "fit_seconds": spent}

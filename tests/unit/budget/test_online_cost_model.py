@@ -14,6 +14,7 @@ from backbench.core.cells import planned_cells
 from backbench.core.job import Job, Trial
 from backbench.core.request import Request
 from backbench.evaluation.workload import workload_of
+from backbench.results.run_record import ForecastRecord
 from backbench.sweep import plan
 
 NOTHING: dict[str, dict[str, Rate]] = {"training": {}, "frozen": {}, "probe": {}, "overhead": {}}
@@ -97,10 +98,10 @@ def test_with_nothing_to_go_by_a_trained_cell_has_a_start_and_its_work_at_a_gues
 
 def test_the_error_is_that_of_the_sum_and_of_the_typical_job() -> None:
     prices, made = OnlineCostModel(Speeds(NOTHING, product=1e11)), job()
-    assert prices.error() == {"jobs": 0, "said": 0.0, "taken": 0.0, "median_factor": 1.0}
+    assert prices.error() == ForecastRecord(jobs=0, said=0.0, taken=0.0, median_factor=1.0)
     for wall in (5.0, 10.0, 40.0):  # each was said to take ten
         learnt(prices, made, "all", wall=wall, frozen_pass=4.0)
-    assert prices.error() == {"jobs": 3, "said": 30.0, "taken": 55.0, "median_factor": 2.0}
+    assert prices.error() == ForecastRecord(jobs=3, said=30.0, taken=55.0, median_factor=2.0)
 
 
 def test_a_screening_is_its_images_and_its_start() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -26,6 +27,7 @@ from backbench.core.events import CellFinished
 from backbench.core.job import Job
 from backbench.data import decoding
 from backbench.results import store, thumbnails
+from backbench.results.run_record import parse
 from backbench.sweep import pipeline
 
 FRAMEWORKS = ("keras", "tensorflow", "jax", "torch", "openvino")
@@ -306,21 +308,23 @@ def results(tmp_path: Path) -> Path:
     store.write_cell(folder, CellFinished(Cell("f" * 16, "skipped", "no weights for VGG16", {}, lost, {})))
     store.write_run(
         folder,
-        {
-            "command": "backbench sweep --dataset fruit",
-            "request": {"dataset": "fruit"},
-            "protocol": {"version": PROTOCOL_VERSION},
-            "dataset": {
-                "name": "fruit",
-                "source": "~/fruit",
-                "fingerprint": "f" * 64,
-                "classes": ["a", "b", "c"],
-                "counts": {"train": 90, "val": 30, "test": 30},
-                "health": {},
-            },
-            "environment": {},
-            "jobs": [],
-        },
+        parse(
+            {
+                "command": "backbench sweep --dataset fruit",
+                "request": {"dataset": "fruit"},
+                "protocol": {"version": PROTOCOL_VERSION},
+                "dataset": {
+                    "name": "fruit",
+                    "source": "~/fruit",
+                    "fingerprint": "f" * 64,
+                    "classes": ["a", "b", "c"],
+                    "counts": {"train": 90, "val": 30, "test": 30},
+                    "health": {},
+                },
+                "environment": {},
+                "jobs": [],
+            }
+        ),
     )
     assert invoke("report", str(folder)).exit_code == 0
     return folder
@@ -374,7 +378,7 @@ def test_report_shows_stored_images_unless_they_are_to_stay_out(results: Path) -
         assert invoke("report", str(results), *words).exit_code == 0
         assert ("data:image/jpeg" in (results / "leaderboard.html").read_text()) == shown
     record = store.read_run(results)
-    store.write_run(results, {**record, "images": False})
+    store.write_run(results, msgspec.structs.replace(record, images=False))
     for words, shown in (([], False), (["--images"], True)):
         assert invoke("report", str(results), *words).exit_code == 0
         assert ("data:image/jpeg" in (results / "leaderboard.html").read_text()) == shown

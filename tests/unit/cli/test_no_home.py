@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from backbench.backbones import keras_cache
-from backbench.core.cache import cache_root
+from backbench.core.cache import cache_root, provide_home
 from backbench.core.errors import RequestError
-from backbench.core.cache import provide_home
 from backbench.data import results_name
 
 # Python runs it at the start of every process, those that a sweep starts among them.

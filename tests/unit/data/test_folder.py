@@ -80,7 +80,7 @@ def test_published_val_becomes_test_and_the_notes_say_so(tmp_path: Path) -> None
     split = make_splits(listing.labels, listing.published, listing.digests, listing.class_names)
     dataset = assemble(select(listing, np.arange(20), split), {})
     assert dataset.health["per_split"] == {"train": 14, "val": 2, "test": 4}
-    assert dataset.health["notes"] == ["the published val split is the test set; an eighth of train was made val"]
+    assert dataset.health["notes"] == ["the published val split is the test set; one of 8 images of train was made val"]
 
 
 def test_odd_things_are_neither_opened_nor_lost(tmp_path: Path) -> None:

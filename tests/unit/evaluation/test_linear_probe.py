@@ -15,8 +15,10 @@ from scipy.special import log_softmax, softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from backbench.core.recipe import PROBE_BEYOND_BEST
+from backbench.core.recipe import PROBE_STRENGTHS as STRENGTHS
 from backbench.evaluation import eigenbasis, linear_probe
-from backbench.evaluation.linear_probe import STRENGTHS, ProbePath, fit_path
+from backbench.evaluation.linear_probe import ProbePath, fit_path
 
 CLASSES = 10
 
@@ -159,7 +161,7 @@ def test_every_step_is_within_a_thousandth_of_the_smallest_objective(digits: Dat
 def test_every_step_of_the_path_converges_and_is_recorded(digits: Data, path: ProbePath) -> None:
     assert len(STRENGTHS) == 12
     assert STRENGTHS[0] / STRENGTHS[-1] == pytest.approx(10**5.5)
-    assert tuple(step.strength for step in path.steps) == STRENGTHS[: path.chosen + 1 + linear_probe.BEYOND_BEST]
+    assert tuple(step.strength for step in path.steps) == STRENGTHS[: path.chosen + 1 + PROBE_BEYOND_BEST]
     assert [step.converged for step in path.steps] == [True] * len(path.steps)
     assert all(0 < step.iterations < linear_probe.MAX_ITERATIONS for step in path.steps)
     objectives = [step.objective for step in path.steps]

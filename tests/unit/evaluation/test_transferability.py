@@ -14,18 +14,11 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
+from backbench.core import recipe
+from backbench.core.recipe import RIDGE_PENALTIES
 from backbench.evaluation import eigenbasis, transferability
 from backbench.evaluation.eigenbasis import Spectrum, decompose
-from backbench.evaluation.transferability import (
-    PENALTIES,
-    Scores,
-    class_sums,
-    h_score,
-    knn_loo,
-    ledoit_wolf,
-    logme,
-    ridge_loo,
-)
+from backbench.evaluation.transferability import Scores, class_sums, h_score, knn_loo, ledoit_wolf, logme, ridge_loo
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -88,7 +81,7 @@ def test_ridge_equals_leaving_every_image_out(scans: tuple[Floats, Labels], shap
     X, Y = standardised(features), np.eye(CLASSES)[labels]
     everyone, some = np.arange(len(X)), slice(None, None, 3)
     right = []
-    for penalty in PENALTIES[some]:
+    for penalty in RIDGE_PENALTIES[some]:
         model = Ridge(alpha=penalty * len(X), solver="cholesky")
         left_out = [model.fit(X[everyone != i], Y[everyone != i]).predict(X[[i]])[0].argmax() for i in everyone]
         right.append(np.mean(np.array(left_out) == labels))
@@ -323,7 +316,7 @@ def test_of_many_images_some_of_every_class_ask_all_the_others(
     scans: tuple[Floats, Labels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features, labels = data(scans, "tall")
-    monkeypatch.setattr(transferability, "MOST_QUERIES", 4)
+    monkeypatch.setattr(recipe, "MOST_QUERIES", 4)
     by_class = np.argsort(labels, kind="stable")
     expected = voted(features, labels, by_class[[0, 49, 99, 149]])
     np.testing.assert_array_equal(knn_loo(features, labels, rows=np.arange(150), classes=CLASSES), expected)
@@ -335,7 +328,7 @@ def test_a_vote_among_many_images_misses_no_neighbour(
 ) -> None:
     """1,797 scans, of which those that may be near are looked for in groups, at once and in three blocks."""
     features, labels = scans
-    monkeypatch.setattr(transferability, "MOST_QUERIES", len(labels))
+    monkeypatch.setattr(recipe, "MOST_QUERIES", len(labels))
     monkeypatch.setattr(eigenbasis, "BLOCK_ROWS", block_rows)
     rows = np.arange(len(labels))
     expected = voted(features, labels, rows)
@@ -347,6 +340,6 @@ def test_images_that_are_all_alike_are_as_near_as_each_other(block_rows: int, mo
     """900 of one direction and four of the opposite one, whose own three outweigh any hundred by e to the 28th."""
     features = np.repeat(np.array([[1, 2], [-2, -4]], np.float32), (900, 4), axis=0)
     labels = np.repeat([0, 1], (900, 4))
-    monkeypatch.setattr(transferability, "MOST_QUERIES", 904)
+    monkeypatch.setattr(recipe, "MOST_QUERIES", 904)
     monkeypatch.setattr(eigenbasis, "BLOCK_ROWS", block_rows)
     np.testing.assert_array_equal(knn_loo(features, labels, rows=np.arange(904), classes=2), [1, 1, 1])

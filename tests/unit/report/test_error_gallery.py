@@ -20,6 +20,7 @@ from backbench.core.events import CellFinished
 from backbench.report import appendix, build, duplicates, error_gallery, warnings
 from backbench.report.loader import read
 from backbench.results import store, thumbnails
+from backbench.results.run_record import parse
 
 SCRIPT = "</script><script>alert(1)</script>"
 CLASSES = ("Apple", SCRIPT, '"> <img src=x onerror=alert(1)>')
@@ -47,7 +48,7 @@ def results(directory: Path, run: dict[str, Any], *names: str) -> Path:
         answers = {"test_ids": np.array(IDS), "test_labels": TRUTH, "test_probs": probabilities(said)}
         store.write_cell(directory, CellFinished(Cell(f"c{number}", "ok", "", {}, rows[-1]), answers))
     store.write_table(directory, store.table(store.read_cells(directory)))
-    store.write_run(directory, run)
+    store.write_run(directory, parse(run))
     return directory
 
 
@@ -161,7 +162,7 @@ def test_private_images_stay_out_of_page_and_folder(tmp_path: Path) -> None:
     assert elements.tags("img") == []
     assert "left out of this page on purpose" in elements.words
     assert (tmp_path / "thumbnails").is_dir(), "only the page was asked for without"
-    store.write_run(tmp_path, record() | {"images": False})
+    store.write_run(tmp_path, parse(record() | {"images": False}))
     _, elements = page(tmp_path)
     assert elements.tags("img") == []
     _, elements = page(tmp_path, decoded=everything)
@@ -174,7 +175,7 @@ def test_nothing_wrong_and_nothing_stored(tmp_path: Path) -> None:
     answers = {"test_ids": np.array(IDS), "test_labels": TRUTH, "test_probs": probabilities(TRUTH)}
     store.write_cell(tmp_path, CellFinished(Cell("c0", "ok", "", {}, row), answers))
     store.write_table(tmp_path, store.table(store.read_cells(tmp_path)))
-    store.write_run(tmp_path, {})
+    store.write_run(tmp_path, parse({}))
     _, elements = page(tmp_path)
     assert "Best is right about all 10 test images." in elements.words
     (tmp_path / "predictions/c0.npz").unlink()
@@ -195,7 +196,7 @@ def test_the_page_stays_small_whatever_was_got_wrong(tmp_path: Path) -> None:
         for number in range(20)
     ]
     shared = {"train/test": {"images": 999, "other_class": 0, "examples": examples}}
-    store.write_run(tmp_path, {"dataset": {"health": {"near_duplicates": {"too_plain": 0, "pairs": shared}}}})
+    store.write_run(tmp_path, parse({"dataset": {"health": {"near_duplicates": {"too_plain": 0, "pairs": shared}}}}))
     noise = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
     without, _ = page(tmp_path, images=False)
     html, elements = page(tmp_path, decoded=lambda items: dict.fromkeys(items, noise))
@@ -240,12 +241,12 @@ def test_pairs_that_look_alike_stand_side_by_side(tmp_path: Path, leaky: dict[st
 def test_copies_are_told_where_the_answers_are_not_known(leaky: dict[str, Any]) -> None:
     from backbench.analysis import Recommendation
 
-    assert warnings.notices(leaky, Recommendation())[:2] == (
+    assert warnings.notices(parse(leaky), Recommendation())[:2] == (
         "1 test image has an exact copy in train: test accuracy may be too good.",
         "2 test images have near copies in train: test accuracy may be too good.",
     )
-    assert warnings.notices(leaky, Recommendation(), "measured")[0] == "measured"
-    assert not [said for said in warnings.notices(leaky, Recommendation(), "measured") if "cop" in said]
+    assert warnings.notices(parse(leaky), Recommendation(), "measured")[0] == "measured"
+    assert not [said for said in warnings.notices(parse(leaky), Recommendation(), "measured") if "cop" in said]
 
 
 def test_only_copies_are_left() -> None:
@@ -253,10 +254,10 @@ def test_only_copies_are_left() -> None:
         {"label": ["A"], "cell_ids": [("a",)], "test_acc": [0.5], "test_acc_lo": [0.1], "test_acc_hi": [0.9]}
     )
     hits, ids = {"a": np.array([True, False])}, np.array(["x", "y"])
-    found = duplicates.copies(record(copies={"exact": ["x"], "near": ["x", "y"]}), rows, ids, hits)
+    found = duplicates.copies(parse(record(copies={"exact": ["x"], "near": ["x", "y"]})), rows, ids, hits)
     assert (found.exact, found.near, found.kept) == (1, 1, 0)
     assert found.notice == "All 2 test images have copies in train: no accuracy here is of new images."
-    one = duplicates.copies(record(copies={"exact": ["x"]}), rows, ids, hits)
+    one = duplicates.copies(parse(record(copies={"exact": ["x"]})), rows, ids, hits)
     assert one.notice.startswith(
         "1 of 2 test images has a copy in train (1 exact). Without it A gets 0.0% of the other 1"
     )
@@ -264,26 +265,23 @@ def test_only_copies_are_left() -> None:
 
 def test_what_run_json_says_is_not_trusted() -> None:
     rows, hits, ids = pd.DataFrame({"label": [], "cell_ids": []}), {}, np.array(["x"])
-    for run in (
-        {},
-        record(copies=None, health={"near_duplicates": None}),
-        record(
-            copies={"near": 7},
-            health={"near_duplicates": {"pairs": {"train/test": {"images": 2, "examples": [1, {}]}}}},
-        ),
-    ):
-        found = duplicates.copies(run, rows, ids, hits)
+    sound = {"images": 2, "examples": [{}, {"train": {"id": "a", "class": "b"}, "bits": 2}, {"train": 1, "test": 2}]}
+    for run in ({}, record(health={"near_duplicates": {"pairs": {"train/test": sound, "": sound}}})):
+        found = duplicates.copies(parse(run), rows, ids, hits)
         assert (found.pairs, found.scores, found.notice) == ((), (), "")
+    for wrong in ({"copies": None}, {"copies": {"near": 7}}, {"health": {"near_duplicates": None}}):
+        with pytest.raises(ValueError, match=r"Expected .* at `\$.dataset"):
+            parse(record(**wrong))
 
 
 def test_a_thousand_classes_are_bounded() -> None:
     per_class = {f"class {number}": {"train": 1, "val": 1, "test": 1} for number in range(1234)}
-    health = appendix.health(record(health={"per_class": per_class}))
+    health = appendix.health(parse(record(health={"per_class": per_class})))
     assert [len(fold) for fold in health["folds"]] == [60, 940]
     assert health["unlisted"] == "234"
     few = dict(list(per_class.items())[:61])
-    assert [len(fold) for fold in appendix.health(record(health={"per_class": few}))["folds"]] == [60, 1]
-    assert appendix.health(record(health={"per_class": few}))["unlisted"] == ""
+    assert [len(fold) for fold in appendix.health(parse(record(health={"per_class": few})))["folds"]] == [60, 1]
+    assert appendix.health(parse(record(health={"per_class": few})))["unlisted"] == ""
 
 
 def test_the_mistakes_are_those_of_one_seed_and_said_to_be(tmp_path: Path) -> None:

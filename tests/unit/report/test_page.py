@@ -24,6 +24,7 @@ from backbench.report.drawing import ROLES
 from backbench.report.loader import ReportData
 from backbench.report.pictures import placement
 from backbench.results import store
+from backbench.results.run_record import parse
 
 HOSTILE = "</script><script>alert(1)</script>"
 BACKBONES = (("MobileNetV2", 0.82, 0.79, 9.3), ("Xception", 0.80, 0.77, 38.2), ("VGG16", 0.71, 0.69, 92.4))
@@ -63,8 +64,8 @@ def run() -> dict[str, Any]:
     return {
         "command": "backbench sweep --dataset fruit",
         "request": {"dataset": "fruit", "limit": None},
-        "protocol": {"version": 1, "text": ["val chooses", "test reports"]},
-        "environment": {"python": "3.11.7", "cores": 2},
+        "protocol": {"version": 1, "choices": "val chooses", "test": "test reports"},
+        "environment": {"python": "3.11.7", "cpu": "two cores"},
         "git_revision": "1a2b3c4",
         "finished": "2026-02-03T04:05:06+00:00",
         "jobs": [{"label": "VGG16", "seconds": {"frozen pass": 61.0}}],
@@ -93,7 +94,7 @@ def run() -> dict[str, Any]:
 def rendered(table: pd.DataFrame, run: dict[str, Any] | None = None, *, drawn: bool = False) -> str:
     """The page, with its pictures where they matter: drawing them takes most of the time."""
     facts = recommendation(table, val_items=196, test_items=1550)
-    stored = ReportData(table, run or {})
+    stored = ReportData(table, parse(run or {}))
     return page.render(stored, facts, pictures.draw(stored) if drawn else ())
 
 
@@ -131,7 +132,7 @@ def test_warnings_are_said(table: pd.DataFrame, run: dict[str, Any]) -> None:
     facts = recommendation(
         frame(cell(*BACKBONES[0]), lost("A", "failed", "x"), lost("B", "skipped", "y")), test_items=20
     )
-    assert warnings.notices(run, facts) == (
+    assert warnings.notices(parse(run), facts) == (
         "2 test images have exact copies in train: test accuracy may be too good.",
         "1 image occurs under more than one label.",
         *facts.cautions,
@@ -139,7 +140,7 @@ def test_warnings_are_said(table: pd.DataFrame, run: dict[str, Any]) -> None:
         "1 file could not be read and was left out.",
         "1 cell failed and 1 cell was skipped: the comparison is incomplete.",
     )
-    assert warnings.notices({}, Recommendation()) == ()
+    assert warnings.notices(parse({}), Recommendation()) == ()
     assert "Before you trust the numbers" not in rendered(frame(cell(*BACKBONES[0])))
 
 
@@ -160,18 +161,22 @@ def test_warnings_are_said(table: pd.DataFrame, run: dict[str, Any]) -> None:
 )
 def test_none_is_only_said_of_what_was_compared(plain: int, images: int, said: list[str]) -> None:
     pairs = {"train/test": {"images": 0, "other_class": 0, "examples": []}}
-    found = warnings.findings({"images": images, "near_duplicates": {"too_plain": plain, "pairs": pairs}})
+    found = warnings.findings(
+        parse(
+            {"dataset": {"health": {"images": images, "near_duplicates": {"too_plain": plain, "pairs": pairs}}}}
+        ).dataset.health
+    )
     assert [finding["value"] for finding in found] == said
 
 
 def test_a_first_look_is_said_to_be_one(table: pd.DataFrame, run: dict[str, Any]) -> None:
     facts = recommendation(table)
     run["request"]["limit"] = 200
-    assert warnings.notices({"request": run["request"]}, facts) == (
+    assert warnings.notices(parse({"request": run["request"]}), facts) == (
         "The sweep was a first look, at no more than 200 images per split (--limit 200): with all images the "
         "accuracies, and who comes first, may be others.",
     )
-    assert warnings.notices({"request": {"limit": None}}, facts) == ()
+    assert warnings.notices(parse({"request": {"limit": None}}), facts) == ()
 
 
 def test_columns_and_badges_are_explained_in_the_units_of_the_page(table: pd.DataFrame) -> None:
@@ -194,7 +199,7 @@ def test_the_page_says_what_can_be_exported(tmp_path: Path, table: pd.DataFrame,
     ]
     table = pd.concat([table, frame(*deeper)], ignore_index=True)
     store.write_table(tmp_path, table)
-    store.write_run(tmp_path, run)
+    store.write_run(tmp_path, parse(run))
 
     def said() -> str:
         found = re.search(
@@ -339,9 +344,9 @@ def test_the_page_has_the_picture_of_the_depths_where_there_are_several(table: p
 
 
 def test_protocol_entries_keep_their_names(table: pd.DataFrame) -> None:
-    run = {"protocol": {"version": 2, "gap": "train minus test", "choices": ["val chooses", "test reports"]}}
+    run = {"protocol": {"version": 2, "gap": "train minus test", "choices": "val chooses"}}
     words = Elements(rendered(table, run)).words
-    assert "val chooses test reports version 2 gap train minus test" in words
+    assert "version 2 gap train minus test choices val chooses" in words
 
 
 def test_untrusted_text_stays_text(run: dict[str, Any]) -> None:
@@ -351,7 +356,7 @@ def test_untrusted_text_stays_text(run: dict[str, Any]) -> None:
     run["dataset"]["name"] = HOSTILE
     run["command"] = HOSTILE
     run["environment"] = {HOSTILE: HOSTILE}
-    run["jobs"] = [{"label": HOSTILE, "probe": 1.0}]
+    run["jobs"] = [{"label": HOSTILE, "seconds": {HOSTILE: 1.0}}]
     html = rendered(table, run, drawn=True)
     elements = Elements(html)
     assert [script.get("type") for script in elements.tags("script")] == ["application/json", None, None]
@@ -430,7 +435,7 @@ def test_pictures_have_a_text_alternative_and_the_colours_of_the_page(table: pd.
         assert f"{variable}:" in stylesheet or variable in ("--lo", "--hi", "--at", "--most")
 
 
-@pytest.mark.parametrize("missing", [{}, {"dataset": None, "jobs": None, "protocol": []}, {"dataset": {"health": {}}}])
+@pytest.mark.parametrize("missing", [{}, {"dataset": {}, "jobs": [{}]}, {"dataset": {"health": {}}}])
 def test_page_is_made_whatever_run_json_lacks(table: pd.DataFrame, missing: dict[str, Any]) -> None:
     assert "MobileNetV2" in Elements(rendered(table, missing)).words
 
@@ -526,7 +531,7 @@ def stored(monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame, run: dict[str, 
             raise FileNotFoundError(cell_id) from None
 
     monkeypatch.setattr(store, "read_table", lambda directory: content["table"])
-    monkeypatch.setattr(store, "read_run", lambda directory: content["run"])
+    monkeypatch.setattr(store, "read_run", lambda directory: parse(content["run"]))
     monkeypatch.setattr(store, "read_predictions", read_predictions)
     return content
 
@@ -570,7 +575,7 @@ def test_build_asks_val_whether_it_can_tell_the_leader_apart(tmp_path: Path, sto
 
 def test_build_reads_what_the_store_wrote(tmp_path: Path, table: pd.DataFrame, run: dict[str, Any]) -> None:
     store.write_table(tmp_path, table)
-    store.write_run(tmp_path, run)
+    store.write_run(tmp_path, parse(run))
     (tmp_path / "predictions").mkdir()
     for name, correct in (("MobileNetV2-all-0", 79), ("VGG16-all-0", 69)):
         right = (np.arange(100) < correct).astype("float32")

@@ -14,6 +14,7 @@ from support.tables import cell, frame
 from backbench.report import live, pictures
 from backbench.report.loader import ReportData
 from backbench.report.pictures import classes, costs, curves, gaps, reliability
+from backbench.results.run_record import parse
 
 RUN = {"dataset": {"classes": ["apple", "</script>", "kiwi"]}}
 A, B = "A-all-imagenet-0", "B-all-1-imagenet-0"
@@ -33,7 +34,7 @@ def stored() -> ReportData:
     ]
     return ReportData(
         table,
-        RUN,
+        parse(RUN),
         by_class={A: np.array([[9, 6, 0], [10, 10, 0]]), B: np.array([[10, 4, 0], [10, 10, 0]])},
         bins={
             # 10 items at 0.55, 5 of them right; 10 at 0.9, all right; and 2 that are too few to draw
@@ -83,7 +84,7 @@ def test_only_the_hardest_classes_and_the_first_networks_are_drawn() -> None:
 
 
 def test_names_that_do_not_fit_the_predictions_are_not_used(stored: ReportData) -> None:
-    other = ReportData(stored.table, {"dataset": {"classes": ["only one"]}}, by_class=stored.by_class)
+    other = ReportData(stored.table, parse({"dataset": {"classes": ["only one"]}}), by_class=stored.by_class)
     assert list(classes.errors(other).index) == ["class 1", "class 0"]
 
 
@@ -113,7 +114,7 @@ def controlled(stored: ReportData) -> ReportData:
     counts = {control["cell_id"]: np.array([[0, 6, 0], [10, 10, 0]])}
     even = {control["cell_id"]: np.array([[0.0, 20, 2], [0.0, 16, 1.6], [0, 16, 1.6]])}
     return ReportData(
-        pd.concat([stored.table, frame(control)], ignore_index=True), RUN,
+        pd.concat([stored.table, frame(control)], ignore_index=True), parse(RUN),
         by_class={**stored.by_class, **counts}, bins={**stored.bins, **even}, training=stored.training,
     )  # fmt: skip
 
@@ -142,7 +143,7 @@ def test_all_gaps_alike() -> None:
 def test_one_seed_is_not_passed_off_as_the_mean_of_several(stored: ReportData) -> None:
     other = cell("B", 0.7, 0.6, freeze="all-1", seed=1)
     several = ReportData(
-        pd.concat([stored.table.iloc[1:], frame(other)], ignore_index=True), RUN,
+        pd.concat([stored.table.iloc[1:], frame(other)], ignore_index=True), parse(RUN),
         by_class=stored.by_class, bins=stored.bins, training=stored.training,
     )  # fmt: skip
     for name in (classes.NAME, reliability.NAME, curves.NAME):

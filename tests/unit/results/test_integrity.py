@@ -16,12 +16,13 @@ from backbench.cli.main import main
 from backbench.core.errors import RequestError
 from backbench.results import integrity, store
 from backbench.results.integrity import Finding
+from backbench.results.run_record import parse
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Two cells with all their files, the tables and a page."""
-    store.write_run(tmp_path, {"command": "backbench sweep"})
+    store.write_run(tmp_path, parse({"command": "backbench sweep"}))
     store.write_cell(tmp_path, finished(cell("c1")))
     store.write_cell(tmp_path, with_model(tmp_path, cell("c2", backbone="Xception")))
     renew(tmp_path)

@@ -18,6 +18,7 @@ from backbench.core.errors import DamagedError, RequestError
 from backbench.core.events import CellFinished
 from backbench.core.files import sealed
 from backbench.results import integrity, store
+from backbench.results.run_record import DatasetRecord, RunRecord, parse
 
 FRACTIONS = [
     "frozen_params_pct", "train_acc", "val_acc", "test_acc", "gap", "val_nll", "selection_score", "test_acc_lo",
@@ -234,7 +235,7 @@ def test_a_cell_that_is_not_text_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_clear_removes_what_sweeps_write_and_nothing_else(tmp_path: Path) -> None:
-    store.write_run(tmp_path, {"command": "backbench sweep"})
+    store.write_run(tmp_path, parse({"command": "backbench sweep"}))
     store.write_cell(tmp_path, finished(cell()))
     store.write_table(tmp_path, store.table([cell()]))
     store.write_cell(tmp_path, with_model(tmp_path, cell()))
@@ -264,7 +265,7 @@ def test_nothing_is_half_written_when_the_last_move_fails(tmp_path: Path, monkey
 
     store.write_cell(tmp_path, finished(cell("before")))
     store.write_table(tmp_path, store.table([cell("before")]))
-    store.write_run(tmp_path, {"command": "before"})
+    store.write_run(tmp_path, parse({"command": "before"}))
     before = digests(tmp_path)
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(OSError, match="No space"):
@@ -272,7 +273,7 @@ def test_nothing_is_half_written_when_the_last_move_fails(tmp_path: Path, monkey
     with pytest.raises(OSError, match="No space"):
         store.write_table(tmp_path, store.table([cell("after")]))
     with pytest.raises(OSError, match="No space"):
-        store.write_run(tmp_path, {"command": "after"})
+        store.write_run(tmp_path, parse({"command": "after"}))
     assert digests(tmp_path) == before
 
 
@@ -319,12 +320,12 @@ def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_the_record_of_a_run_comes_back_with_its_schema(tmp_path: Path) -> None:
-    store.write_run(tmp_path, {"command": "backbench sweep", "dataset": {"name": "Äpfel"}})
-    assert store.read_run(tmp_path) == {
-        "schema": store.RUN_SCHEMA,
-        "command": "backbench sweep",
-        "dataset": {"name": "Äpfel"},
-    }
+    store.write_run(tmp_path, parse({"command": "backbench sweep", "dataset": {"name": "Äpfel"}, "of the future": [1]}))
+    written = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert (written["schema"], written["dataset"]["name"]) == (store.RUN_SCHEMA, "Äpfel")
+    assert store.read_run(tmp_path) == RunRecord(
+        command="backbench sweep", dataset=DatasetRecord(name="Äpfel"), other={"of the future": [1]}
+    )
 
 
 @pytest.mark.parametrize(("content", "word"), [(None, "no results"), ("{", "cannot be read"), ("[]", "not the record")])
@@ -338,7 +339,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path, content: str | None, 
 
 def test_a_flipped_bit_in_any_byte_of_the_record_of_a_run_is_noticed(tmp_path: Path) -> None:
     """Spaces and line ends aside, which mean nothing in JSON."""
-    store.write_run(tmp_path, {"command": "backbench sweep", "dataset": {"name": "digits"}})
+    store.write_run(tmp_path, parse({"command": "backbench sweep", "dataset": {"name": "digits"}}))
     path = tmp_path / "run.json"
     good, expected, unnoticed = path.read_bytes(), store.read_run(tmp_path), []
     for place in range(len(good)):
@@ -352,9 +353,10 @@ def test_a_flipped_bit_in_any_byte_of_the_record_of_a_run_is_noticed(tmp_path: P
 def test_the_record_of_a_run_from_before_it_had_a_digest_is_read(tmp_path: Path) -> None:
     old = {"schema": 2, "command": "backbench sweep", "dataset": {"name": "digits"}}
     (tmp_path / "run.json").write_text(json.dumps(old))
-    assert store.read_run(tmp_path) == old
-    store.write_run(tmp_path, {**old, "command": "another"})
-    assert store.read_run(tmp_path) == old | {"schema": store.RUN_SCHEMA, "command": "another"}
+    assert store.read_run(tmp_path) == parse(old)
+    store.write_run(tmp_path, parse({**old, "command": "another"}))
+    assert store.read_run(tmp_path).command == "another"
+    assert json.loads((tmp_path / "run.json").read_text())["schema"] == store.RUN_SCHEMA
 
 
 def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:
@@ -385,7 +387,7 @@ def test_a_record_names_no_files_but_its_own(tmp_path: Path, files: object) -> N
     directory = tmp_path / "results"
     victim = tmp_path / "victim.txt"
     victim.write_text("of somebody else")
-    store.write_run(directory, {"dataset": {}})
+    store.write_run(directory, parse({"dataset": {}}))
     store.write_cell(directory, finished(cell()))
     record = directory / "cells" / "c1.json"
     record.write_text(json.dumps(sealed(json.loads(record.read_text()) | {"files": files})))

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from backbench.results import store, thumbnails
+from backbench.results.run_record import parse
 
 NOISE = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
 
@@ -55,7 +56,7 @@ def test_only_what_is_wanted_stays_and_ids_are_no_paths(tmp_path: Path) -> None:
 
 
 def test_starting_over_removes_them(tmp_path: Path) -> None:
-    store.write_run(tmp_path, {})
+    store.write_run(tmp_path, parse({}))
     thumbnails.keep(tmp_path, {"a": NOISE})
     (tmp_path / "thumbnails" / "mine.png").write_bytes(b"")
     store.clear(tmp_path)

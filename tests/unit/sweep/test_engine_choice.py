@@ -13,6 +13,7 @@ from backbench.core import hardware
 from backbench.core.dataset import Dataset
 from backbench.core.errors import RequestError
 from backbench.core.request import Request
+from backbench.results.run_record import RunRecord
 from backbench.sweep import engine_choice, plan
 
 # A network of 1 % of VGG16's operations would need 100 times as many images; these two are on either side of its limit.
@@ -55,8 +56,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     return set_up
 
 
-def chosen(request: Request, earlier: dict[str, Any] | None = None, items: int = MANY) -> tuple[str, str]:
-    found = engine_choice.resolve(request, earlier or {}, dataset(items))
+def chosen(request: Request, earlier: RunRecord | None = None, items: int = MANY) -> tuple[str, str]:
+    found = engine_choice.resolve(request, earlier or RunRecord(), dataset(items))
     return found["engine"], found["precision"]
 
 
@@ -101,9 +102,9 @@ def test_what_is_asked_for_is_kept(machine: Any) -> None:
 
 def test_a_folder_keeps_what_its_first_run_chose(machine: Any) -> None:
     machine()
-    earlier = {"resolved": {"engine": "keras", "precision": "float32"}}
+    earlier = RunRecord(resolved={"engine": "keras", "precision": "float32"})
     assert chosen(VGG, earlier) == ("keras", "float32")
-    earlier = {"resolved": {"engine": "openvino", "precision": "bfloat16"}}
+    earlier = RunRecord(resolved={"engine": "openvino", "precision": "bfloat16"})
     assert chosen(VGG, earlier, items=FEW) == ("openvino", "bfloat16")
 
 

@@ -22,6 +22,7 @@ import ray
 from backbench.backbones import place_of, weights_here
 from backbench.core import hardware
 from backbench.core.cache import cache_root, evict, forget_leftovers, hold, letting_go, limit_bytes, provide_home
+from backbench.core.cells import Status
 from backbench.core.dataset import Dataset
 from backbench.core.errors import BackbenchError, RequestError
 from backbench.core.events import CellFinished, Event, Progress
@@ -102,11 +103,13 @@ def perform(
         try:
             job = _brought_here(replace(job, dataset=dataset, drafts=drafts), shelf=shelf, cache=cache)
         except BackbenchError as error:
-            yield JobFailure("skipped", str(error))
+            yield JobFailure(Status.SKIPPED, str(error))
             return
         except OSError as error:
             why = f"{error.filename or cache}: {error.strerror or error}"
-            yield JobFailure("failed", f"the node {socket.gethostname()} could not keep what the job reads ({why})")
+            yield JobFailure(
+                Status.FAILED, f"the node {socket.gethostname()} could not keep what the job reads ({why})"
+            )
             return
         taken = Path(place, "taken")
         job = replace(job, taken=taken)

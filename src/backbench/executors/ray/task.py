@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from backbench.core.cells import Status
 from backbench.core.errors import BackbenchError
 from backbench.core.events import CellFinished, CellStarted, Event
 from backbench.executors.ray.file_transfer import FileChunk, put_down
@@ -41,10 +42,12 @@ def listen(ray: Any, task: Task, logs: Path) -> tuple[Sequence[Event | JobFailur
         said: Event | JobFailure | FileChunk = result(ray, next(task.events))
     except StopIteration:
         task.ended = True
-        return ([], None) if attempt.over else after(attempt, JobFailure("failed", "its task ended without a word"))
+        return (
+            ([], None) if attempt.over else after(attempt, JobFailure(Status.FAILED, "its task ended without a word"))
+        )
     except ray.exceptions.RayTaskError as error:
         task.ended = True
-        return after(attempt, JobFailure("failed", f"its task failed with {last_line(error.cause)}"))
+        return after(attempt, JobFailure(Status.FAILED, f"its task failed with {last_line(error.cause)}"))
     except ray.exceptions.RayError as error:
         task.ended = True
         return ([], None) if attempt.over else after_loss(attempt, _lost(ray, error))
@@ -80,9 +83,9 @@ def last_line(error: BaseException) -> str:
 def _lost(ray: Any, error: Exception) -> JobFailure:
     """How a task ended that could not say so itself."""
     if isinstance(error, ray.exceptions.OutOfMemoryError):
-        return JobFailure("failed", "Ray ended it because its node ran out of memory", memory=True)
+        return JobFailure(Status.FAILED, "Ray ended it because its node ran out of memory", memory=True)
     if isinstance(error, ray.exceptions.NodeDiedError):
-        return JobFailure("failed", "the node that it ran on died")
+        return JobFailure(Status.FAILED, "the node that it ran on died")
     if isinstance(error, ray.exceptions.WorkerCrashedError):
-        return JobFailure("failed", "the worker that it ran in died")
-    return JobFailure("failed", f"the cluster lost it ({type(error).__name__})")
+        return JobFailure(Status.FAILED, "the worker that it ran in died")
+    return JobFailure(Status.FAILED, f"the cluster lost it ({type(error).__name__})")

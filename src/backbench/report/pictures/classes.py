@@ -81,10 +81,9 @@ def learned(rows: pd.DataFrame, wrong: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names(stored: ReportData, classes: int) -> list[str]:
-    dataset = stored.run.get("dataset")
-    names = dataset.get("classes") if isinstance(dataset, dict) else None
-    fits = isinstance(names, list) and len(names) == classes and len(set(map(str, names))) == classes
-    return [str(name) for name in names] if fits and names else [f"class {i}" for i in range(classes)]
+    names = stored.run.dataset.classes
+    fits = len(names) == len(set(names)) == classes
+    return list(names) if fits else [f"class {i}" for i in range(classes)]
 
 
 def _numbers(wrong: pd.DataFrame) -> Numbers:
