@@ -70,8 +70,8 @@ def _planned(dataset: str, backbone: str, size: int) -> dict[str, Job]:
     if first.backbone is None:
         raise SystemExit("name a pretrained backbone: scratch has no frozen part")
     weights = WeightsPrefetcher([first.backbone], cache=cache_root(), mirrors=True).get(first.backbone)
-    job = plan.with_pixels(replace(first, weights=weights), listing, progress=_silent)
-    with_keras = replace(job, engine="keras", precision="float32")
+    job = plan.with_pixels(first.with_spec(weights=weights), listing, progress=_silent)
+    with_keras = job.with_spec(engine="keras", precision="float32")
     return {WITH_KERAS: with_keras} if job == with_keras else {WITH_KERAS: with_keras, AS_CHOSEN: job}
 
 
@@ -205,7 +205,7 @@ def _passes(
                 (cache / "weights").symlink_to(asked.cache / "weights")
                 job = replace(asked, cache=cache, freeze=DEPTHS[:count])
                 with graph.computing_in(asked.precision):
-                    networks[way] = pass_through(job, asked.backbone, list(planned_cells(job)), clock)  # type: ignore[arg-type]
+                    networks[way] = pass_through(job, asked.backbone, list(planned_cells(job.spec)), clock)  # type: ignore[arg-type]
                 spent[kind] = clock.spent("frozen pass")
             spent |= {"engine": clock.spent("engine"), "probe": clock.spent("probe", "scores")}
             if way == WITH_KERAS:

@@ -18,7 +18,6 @@ import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +47,11 @@ def _plan(request: Request) -> tuple[Listing, Dataset, list[Job]]:
     dataset, _ = plan.dataset_for(request, listing, cache=cache_root(), progress=_silent)
     resolved = engine_choice.resolve(request, {}, dataset)
     jobs = list(plan.jobs_for(request, dataset, resolved=resolved, cache=cache_root()))
-    backbones = [job.backbone for job in jobs if job.backbone]
+    backbones = [job.spec.backbone for job in jobs if job.spec.backbone]
     if len(backbones) < len(jobs):
         raise SystemExit("name pretrained backbones: scratch has no frozen part")
     supply = WeightsPrefetcher(backbones, cache=cache_root(), mirrors=True)
-    return listing, dataset, [replace(job, weights=supply.get(job.backbone)) for job in jobs if job.backbone]
+    return listing, dataset, [job.with_spec(weights=supply.get(job.spec.backbone)) for job in jobs if job.spec.backbone]
 
 
 def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
@@ -71,9 +70,11 @@ def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
         elif not isinstance(event, Progress | CellStarted):
             raise RuntimeError(event)
 
-    shutil.copytree(job.cache / "weights", scratch / "weights")  # converted weights are no part of either side
+    shutil.copytree(
+        job.resources.cache / "weights", scratch / "weights"
+    )  # converted weights are no part of either side
     began = time.perf_counter()
-    decoded = plan.with_pixels(replace(job, cache=scratch), listing, progress=_silent)
+    decoded = plan.with_pixels(job.with_resources(cache=scratch), listing, progress=_silent)
     seconds["decode"] = time.perf_counter() - began
     jobs.run(decoded, take)
     total = time.perf_counter() - began
@@ -87,15 +88,17 @@ def _floor(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
     from backbench.backbones import graph
     from backbench.features import frozen_model, frozen_pass
 
-    assert job.backbone is not None
+    assert job.spec.backbone is not None
     began = time.perf_counter()
-    found, _ = decoding.decode(listing, size=job.image_size, resize=job.resize, cache=scratch)
+    found, _ = decoding.decode(listing, size=job.spec.image_size, resize=job.spec.resize, cache=scratch)
     decoded = time.perf_counter()
     images = found.open()
     rows = np.arange(len(images))
-    with graph.computing_in("float32" if job.engine == "openvino" else job.precision):
-        base = graph.build(job.backbone, image_size=job.image_size, weights=job.weights, cache=cache_root())
-    frozen = frozen_model.frozen_up_to(job, job.backbone, base, [], seed=0)
+    with graph.computing_in("float32" if job.spec.engine == "openvino" else job.spec.precision):
+        base = graph.build(
+            job.spec.backbone, image_size=job.spec.image_size, weights=job.spec.weights, cache=cache_root()
+        )
+    frozen = frozen_model.frozen_up_to(job, job.spec.backbone, base, [], seed=0)
     frozen.settle(frozen_pass.sample(images, rows))
     built = time.perf_counter()
     for _ in frozen.forward(frozen_pass.batches(images, rows)):
@@ -132,8 +135,8 @@ def main() -> None:
     result: dict[str, Any] = {
         "what": f"{len(dataset.ids)} images of {dataset.name} at {asked.image_size} px",
         "device": hardware.cpu(),
-        "engine": jobs[0].engine,
-        "precision": jobs[0].precision,
+        "engine": jobs[0].spec.engine,
+        "precision": jobs[0].spec.precision,
         "repeats": asked.repeats,
         "backbones": {},
     }

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +119,9 @@ def main() -> None:
         for workers in (1, 2):
             bound = [GpuAssignment(None, (core,)) for core in cores[:workers]]
             local.of_this_machine = lambda _, bound=bound: list(bound)  # type: ignore[attr-defined]
-            own = [replace(job, cache=folder / f"local-{workers}") for job in jobs]
+            own = [job.with_resources(cache=folder / f"local-{workers}") for job in jobs]
             for job in own:
-                job.cache.mkdir(exist_ok=True)
+                job.resources.cache.mkdir(exist_ok=True)
             _, ends = _timed(local.run, own, logs=folder / "logs")
             seconds[f"local, {workers}"] = ends[-1]
             if workers == 1:
@@ -136,8 +135,8 @@ def main() -> None:
             seconds[f"ray, {workers}, connecting to it"] = connected
             print(json.dumps(seconds, indent=1), flush=True)
     result = {
-        "what": f"{len(jobs)} jobs ({', '.join(job.label for job in jobs)}) on {len(jobs[0].dataset.ids)} images of"
-        f" {asked.dataset} at {asked.image_size} px, each on one core",
+        "what": f"{len(jobs)} jobs ({', '.join(job.label for job in jobs)}) on {len(jobs[0].spec.dataset.ids)} images"
+        f" of {asked.dataset} at {asked.image_size} px, each on one core",
         "device": hardware.cpu(),
         "jobs": each,
         "seconds": seconds,

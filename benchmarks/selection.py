@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def _candidates(asked: argparse.Namespace) -> tuple[list[str], list[Floats], Lab
         if planned.backbone is None:
             continue
         weights = WeightsPrefetcher([planned.backbone], cache=cache_root(), mirrors=True).get(planned.backbone)
-        ready = plan.with_pixels(replace(planned, weights=weights), listing, progress=_silent)
+        ready = plan.with_pixels(planned.with_spec(weights=weights), listing, progress=_silent)
         network = pass_through(ready, planned.backbone, list(planned_cells(ready)), Clock(_silent))
         path = fit_path(network.features, dataset.labels, train=train, val=population, classes=len(dataset.class_names))
         for step, head in zip(path.steps, path.heads, strict=True):

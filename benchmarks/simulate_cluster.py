@@ -87,7 +87,8 @@ def jobs_of(counts: tuple[int, int, int, int]) -> list[Job]:
 def pixels_bytes(jobs: Iterable[Job]) -> dict[int, float]:
     """Bytes of the decoded images by their size."""
     images = {
-        job.image_size: sum(len(job.dataset.indices(split)) for split in ("train", "val", "test")) for job in jobs
+        job.spec.image_size: sum(len(job.spec.dataset.indices(split)) for split in ("train", "val", "test"))
+        for job in jobs
     }
     return {size: 3.0 * size**2 * count for size, count in images.items()}
 
@@ -105,7 +106,7 @@ class Known:
 
     def __init__(self, jobs: Sequence[Job], speeds: Speeds) -> None:
         self.speeds = speeds
-        self._all = {job.label: workload_of(job, {cell.cell_id for cell in planned_cells(job)}) for job in jobs}
+        self._all = {job.label: workload_of(job, {cell.cell_id for cell in planned_cells(job.spec)}) for job in jobs}
         self.total = sum(work.frozen + sum(work.training.values()) for work in self._all.values())
 
     def work(self, job: Job, cells: Collection[str]) -> Workload:
@@ -144,17 +145,19 @@ def play_jobs(
         while idle and (waiting or hand_over):
             if waiting:
                 job = waiting.pop()
-                job = replace(job, wanted=tuple(cell.cell_id for cell in planned_cells(job) if not cell.impossible))
-                attempt = Attempt(replace(job, wanted=work_stealing.longest_first(job)))
+                job = job.owing(tuple(cell.cell_id for cell in planned_cells(job.spec) if not cell.impossible))
+                attempt = Attempt(job.owing(work_stealing.longest_first(job)))
             elif taken_over := work_stealing.split(running(everyone), share=known.total / workers, work_of=known.work):
                 attempt = taken_over[1]
             else:
                 break
             worker = idle.pop()
             worker.attempt = attempt
-            place = worker.node, attempt.job.image_size
+            place = worker.node, attempt.job.spec.image_size
             if place not in arrived:
-                amount = 0.0 if worker.node == 0 else pixels[attempt.job.image_size]  # it is the sweep's own machine
+                amount = (
+                    0.0 if worker.node == 0 else pixels[attempt.job.spec.image_size]
+                )  # it is the sweep's own machine
                 link_free = max(link_free, now) + amount / ASSUMED["link_bytes"] if amount else link_free
                 arrived[place] = link_free if amount else now
                 moved += amount
@@ -167,11 +170,11 @@ def play_jobs(
         assert attempt is not None
         if attempt.cell:
             list(attempt.hear(CellFinished(Cell(attempt.cell, "ok", "", {}, {}))))
-        if not attempt.job.wanted:
+        if not attempt.job.cells:
             worker.attempt = None
             idle.append(worker)
             continue
-        cell = attempt.job.wanted[0]
+        cell = attempt.job.cells[0]
         list(attempt.hear(CellStarted(cell)))
         heapq.heappush(events, (now + known.training(attempt.job, cell), begun := begun + 1, worker))
 
@@ -184,13 +187,13 @@ def simulated(name: str) -> dict[str, Any]:
     pixels = pixels_bytes(jobs)
     found: dict[str, Any] = {
         "images": sum(COUNTS[name][:3]),
-        "cells": sum(not cell.impossible for job in jobs for cell in planned_cells(job)),
+        "cells": sum(not cell.impossible for job in jobs for cell in planned_cells(job.spec)),
         "gpu_hours": sum(expected_seconds(job, speeds).likely for job in jobs) / 3600,
         "longest_job_hours": max(expected_seconds(job, speeds).likely for job in jobs) / 3600,
         "longest_cell_hours": max(
             (speeds.take("training", job, flops).likely, job.label)
             for job in jobs
-            for flops in workload_of(job, {cell.cell_id for cell in planned_cells(job)}).training.values()
+            for flops in workload_of(job, {cell.cell_id for cell in planned_cells(job.spec)}).training.values()
         ),
         "pixels_gb_of_all_sizes": sum(pixels.values()) / 1e9,
         "largest_memory_gb": max(memory_of(job) for job in jobs) / 1e9,

@@ -181,7 +181,7 @@ def test_a_killed_sweep_goes_on_where_it_was(
 
 def test_a_lost_node_loses_nothing_and_doubles_nothing(machines: Machines, job: Job, tmp_path: Path) -> None:
     drafts = tmp_path / "models"
-    jobs = [(place, acting(replace(job, drafts=drafts), Acted)) for place in range(2)]
+    jobs = [(place, acting(job.with_resources(drafts=drafts), Acted)) for place in range(2)]
     lost = machines.add("lost")
     heard: list[tuple[int, Event | JobFailure]] = []
     for place, event in ray_cluster.run([*jobs, (2, jobs[0][1])], logs=tmp_path / "logs", address=machines.address):
@@ -191,10 +191,10 @@ def test_a_lost_node_loses_nothing_and_doubles_nothing(machines: Machines, job: 
             lost = None
     assert lost is None, "one of three jobs ran on the third node"
     finished = [(place, event.cell.cell_id) for place, event in heard if isinstance(event, CellFinished)]
-    assert sorted(finished) == sorted((place, cell) for place in range(3) for cell in job.wanted or ())
+    assert sorted(finished) == sorted((place, cell) for place in range(3) for cell in job.cells or ())
     assert [event for _, event in heard if isinstance(event, JobFailure)] == []
     assert sorted(place for place, event in heard if isinstance(event, Summary)) == [0, 1, 2]
-    for cell in job.wanted or ():
+    for cell in job.cells or ():
         assert (drafts / f".{cell}.npz").read_bytes() == cell.encode() * 1000
     logs = sorted((tmp_path / "logs").iterdir())
     assert [path.name for path in logs] == ["000-scratch.log", "001-scratch.log", "002-scratch.log"]
@@ -217,7 +217,7 @@ def test_a_node_without_a_job_takes_over_cells_of_another(
     machines: Machines, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work_stealing, "FEW", 0.0)
-    long = acting(replace(job, seeds=12, batch_size=256, wanted=None), Acted)
+    long = acting(job.with_spec(seeds=12, batch_size=256, wanted=None), Acted)
     attempts: set[int] = set()
     start = ray_cluster._Cluster.start
 
@@ -236,7 +236,7 @@ def test_a_node_without_a_job_takes_over_cells_of_another(
 
 
 def test_at_the_deadline_all_is_stopped(machines: Machines, job: Job, tmp_path: Path) -> None:
-    slow = acting(replace(job, seeds=40, wanted=None), Acted)
+    slow = acting(job.with_spec(seeds=40, wanted=None), Acted)
     began = time.monotonic()
     heard = list(ray_cluster.run([(0, slow)], logs=tmp_path, address=machines.address, deadline=began + 6))
     assert [event.status for _, event in heard if isinstance(event, JobFailure)] == ["pruned"]

@@ -12,7 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -85,18 +85,18 @@ def act(job: Scripted, emit: Any) -> None:
     emit(Progress("frozen pass", 0, 1))
     if "shared" in job.ends:
         meet(job, job.ends["shared"])
-    for cell in job.wanted:
+    for cell in job.cells:
         emit(CellStarted(cell))
         emit(Progress(job.phase, 0, 1))
         meet(job, job.ends.get(cell, "well"))
-        emit(CellFinished(Cell(cell, "ok", "", {}, {"images": job.inference_batch})))
+        emit(CellFinished(Cell(cell, "ok", "", {}, {"images": job.resources.inference_batch})))
     emit(Summary(job.label, {}, {}))
 
 
 def meet(job: Scripted, end: str) -> None:
     if end == "sleeps":
         time.sleep(600)
-    elif end == "needs memory" and job.inference_batch > 8:
+    elif end == "needs memory" and job.resources.inference_batch > 8:
         raise MemoryError("no room for so many images")
     elif end.startswith("once ") and not (before := Path(end.removeprefix("once "))).exists():
         before.touch()
@@ -163,8 +163,8 @@ class Told:
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("executor")
     scratch, mobile = ready(folder / "cache", backbones="scratch,MobileNetV2:alpha=0.35", image_size=32)
-    too_small = replace(mobile, image_size=16)
-    bogus = replace(scratch, backend="bogus")
+    too_small = mobile.with_spec(image_size=16)
+    bogus = scratch.with_spec(backend="bogus")
     jobs = [scratch, too_small, bogus]
     events: dict[int, list[Event | JobFailure]] = {number: [] for number in range(3)}
     order = []

@@ -18,7 +18,7 @@ from backbench.core import recipe
 from backbench.core.backbone import Weights
 from backbench.core.cells import Cell, planned_cells
 from backbench.core.events import CellFinished, Event, Message, Summary
-from backbench.core.job import Job, Trial
+from backbench.core.job import Job, Schedule, Screening
 from backbench.core.request import Request
 from backbench.data.augmentation import view
 from backbench.evaluation import checkpoints, fine_tuning, inference_cost, shared_pass, transferability
@@ -66,7 +66,7 @@ def pretrained(shared_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
     (job,) = plan.jobs_for(request, dataset, resolved=resolved, cache=cache)
     path = shared_weights / FILE
     weights = Weights(path, "h5", hashlib.sha256(path.read_bytes()).hexdigest(), "keras cache")
-    return plan.with_pixels(replace(job, weights=weights), listing, progress=quiet)
+    return plan.with_pixels(job.with_spec(weights=weights), listing, progress=quiet)
 
 
 def run(job: Job) -> list[Event]:
@@ -106,7 +106,7 @@ def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretr
     found = cells(ran)
     assert list(found) == list(DEPTHS)
     assert {cell.status for cell in found.values()} == {"ok"}
-    planned = planned_cells(replace(pretrained, freeze=DEPTHS))
+    planned = planned_cells(pretrained.with_spec(freeze=DEPTHS))
     assert [cell.cell_id for cell in found.values()] == [cell.cell_id for cell in planned]
     assert isinstance(ran[-1], Summary)
     phases = {
@@ -288,7 +288,7 @@ def after_failure(pretrained: Job) -> list[Event]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fine_tuning, "train", train)
-        return run(replace(pretrained, freeze=("all-2", "all-1", "all")))
+        return run(pretrained.with_spec(freeze=("all-2", "all-1", "all")))
 
 
 def test_a_cell_whose_training_diverges_is_failed_and_the_others_are_ok(after_failure: list[Event]) -> None:
@@ -324,14 +324,14 @@ def test_seeds_share_what_a_depth_has_compiled_and_come_to_the_same_as_alone(
 ) -> None:
     compiled = []
     monkeypatch.setattr(keras.Model, "compile", _counting(keras.Model.compile, compiled))
-    job = replace(pretrained, freeze=("all-1", "none"), seeds=2, augment="none")
+    job = pretrained.with_spec(freeze=("all-1", "none"), seeds=2, augment="none")
     both = [event.cell for event in run(job) if isinstance(event, CellFinished)]
     assert [(cell.row["freeze"], cell.row["seed"]) for cell in both] == [
         ("all-1", 0), ("all-1", 1), ("none", 0), ("none", 1)
     ]  # fmt: skip
     assert len(compiled) == 2
     for second in (both[1], both[3]):
-        (alone,) = cells(run(replace(job, wanted=(second.cell_id,)))).values()
+        (alone,) = cells(run(job.owing((second.cell_id,)))).values()
         same_numbers(second, alone)
     assert both[0].trace["training"] != both[1].trace["training"]
 
@@ -345,12 +345,12 @@ def _counting(done: Any, calls: list[Any]) -> Any:
 
 
 def test_cells_that_change_hands_are_those_of_one_worker(ran: list[Event], pretrained: Job, tmp_path: Path) -> None:
-    job = replace(pretrained, freeze=DEPTHS)
-    first, *_, last = planned_cells(job)
+    job = pretrained.with_spec(freeze=DEPTHS)
+    first, *_, last = planned_cells(job.spec)
     handed_over = (last.cell_id, first.cell_id)
     taken = tmp_path / "taken"
     taken.write_text(" ".join(handed_over), encoding="ascii")
-    left, other = run(replace(job, taken=taken)), run(replace(job, wanted=handed_over))
+    left, other = run(job.with_resources(taken=taken)), run(job.owing(handed_over))
     assert list(cells(left)) == list(DEPTHS[1:-1]), "what others have taken over is left out"
     assert list(cells(other)) == [DEPTHS[-1], DEPTHS[0]], "in the order asked for"
     for said in (left, other):
@@ -367,10 +367,10 @@ def test_only_what_is_wanted_and_possible_is_measured(
         raise AssertionError("something was trained")
 
     monkeypatch.setattr(fine_tuning, "train", forbidden)
-    job = replace(pretrained, freeze=("all-1", "all-7", "all", "none"))
-    wanted = tuple(cell.cell_id for cell in planned_cells(job) if cell.freeze in ("all-7", "all"))
+    job = pretrained.with_spec(freeze=("all-1", "all-7", "all", "none"))
+    wanted = tuple(cell.cell_id for cell in planned_cells(job.spec) if cell.freeze in ("all-7", "all"))
     assert len(wanted) == 2
-    said = run(replace(job, wanted=wanted))
+    said = run(job.owing(wanted))
     assert list(cells(said)) == ["all"]
     same_numbers(cells(said)["all"], cells(ran)["all"])
 
@@ -425,10 +425,10 @@ def test_what_is_kept_is_what_fits_deepest_first(
 
 def test_views_of_train_images_need_room_as_well(pretrained: Job, boundaries: dict[int, stages.Boundary]) -> None:
     needed = DEEP // 192 * (192 + 64 + 64)  # 64 train images, three views: themselves and two more
-    job = replace(pretrained, augment="light", views=3)
-    assert list(room_for(replace(job, keep_bytes=needed), boundaries, wanted=boundaries)) == [4]
-    assert list(room_for(replace(job, keep_bytes=needed - 1), boundaries, wanted=boundaries)) == []
-    unused = replace(job, augment=None, keep_bytes=DEEP)
+    job = pretrained.with_spec(augment="light", views=3)
+    assert list(room_for(job.with_resources(keep_bytes=needed), boundaries, wanted=boundaries)) == [4]
+    assert list(room_for(job.with_resources(keep_bytes=needed - 1), boundaries, wanted=boundaries)) == []
+    unused = job.with_spec(augment=None, keep_bytes=DEEP)
     assert room_for(unused, boundaries, wanted=boundaries)[4].views == 1, "without augmentation there is one view"
 
 
@@ -455,19 +455,19 @@ def test_nothing_is_left_on_the_disk_but_features(ran: list[Event], pretrained: 
 def by_openvino(pretrained: Job) -> dict[str, list[Event]]:
     """The same job without augmentation, by engine."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    job = replace(pretrained, augment=None, freeze=("all", "all-1"))
-    return {engine: run(replace(job, engine=engine)) for engine in ("keras", "openvino")}
+    job = pretrained.with_spec(augment=None, freeze=("all", "all-1"))
+    return {engine: run(job.with_spec(engine=engine)) for engine in ("keras", "openvino")}
 
 
 def test_a_trial_is_the_beginning_of_the_whole_cell_at_its_first_rate(pretrained: Job) -> None:
-    job = replace(pretrained, freeze=("all-1",), epochs=3, augment="none")
+    job = pretrained.with_spec(freeze=("all-1",), epochs=3, augment="none")
     whole = cells(run(job))["all-1"]
-    said = run(replace(job, trial=Trial(epochs=2)))
+    said = run(job.with_effort(Schedule(stop_after=2)))
     tried = cells(said)["all-1"]
     assert (tried.status, tried.cell_id) == ("pruned", whole.cell_id)
     assert (tried.trace["trial"]["epochs"], tried.trace["trial"]["images"]) == (2, None)
     items = tried.trace["trial"]["items"]
-    assert len(items) == len(job.dataset.indices("val"))
+    assert len(items) == len(job.spec.dataset.indices("val"))
     curve = whole.trace["training"]["trials"][0]["curve"]
     assert np.exp(np.mean(items)) == pytest.approx(max(point["score"] for point in curve[:2]), abs=1e-4)
     assert "selection_score" not in tried.row
@@ -478,13 +478,13 @@ def test_a_trial_is_the_beginning_of_the_whole_cell_at_its_first_rate(pretrained
 
 def test_screening_says_of_each_image_of_train_whether_ridge_regression_has_it_right(pretrained: Job) -> None:
     listing = plan.listing_for(Request(limit=64), progress=lambda *_: None)
-    few, theirs = plan.screened(replace(pretrained, freeze=("all",), views=1, augment="none"), listing, images=50)
+    few, theirs = plan.screened(pretrained.with_spec(freeze=("all",), views=1, augment="none"), listing, images=50)
     few = plan.with_pixels(few, theirs, progress=lambda *_: None)
     (cell,) = planned_cells(few)
-    assert cell.cell_id == planned_cells(replace(pretrained, freeze=("all",), views=1, augment="none"))[0].cell_id
+    assert cell.cell_id == planned_cells(pretrained.with_spec(freeze=("all",), views=1, augment="none"))[0].cell_id
     shares = np.bincount(pretrained.dataset.labels[pretrained.dataset.indices("train")]) * 50 / 64
     assert np.abs(np.bincount(few.dataset.labels) - shares).max() < 1
-    tried = cells(run(replace(few, trial=Trial(images=50))))["all"]
+    tried = cells(run(few.with_effort(Screening(50))))["all"]
     items = np.array(tried.trace["trial"]["items"])
     assert len(items) == 50
     assert set(items) <= {0.0, 1.0}
@@ -525,8 +525,8 @@ def test_a_cell_has_the_same_numbers_whichever_others_are_still_missing(
     pretrained: Job, all_by_openvino: list[Event], wanted: tuple[str, ...]
 ) -> None:
     """A sweep that was cut off goes on with some of a job's cells, and a budget asks for them one after the other."""
-    job = replace(pretrained, augment=None, freeze=("all", "all-1", "all-2"), engine="openvino", precision="bfloat16")
-    some = replace(job, wanted=tuple(cell.cell_id for cell in planned_cells(job) if cell.freeze in wanted))
+    job = pretrained.with_spec(augment=None, freeze=("all", "all-1", "all-2"), engine="openvino", precision="bfloat16")
+    some = job.owing(tuple(cell.cell_id for cell in planned_cells(job.spec) if cell.freeze in wanted))
     with graph.computing_in("float32"):
         found = cells(run(some))
     assert tuple(found) == wanted
@@ -537,7 +537,7 @@ def test_a_cell_has_the_same_numbers_whichever_others_are_still_missing(
 @pytest.fixture(scope="module")
 def all_by_openvino(pretrained: Job) -> list[Event]:
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    job = replace(pretrained, augment=None, freeze=("all", "all-1", "all-2"), engine="openvino", precision="bfloat16")
+    job = pretrained.with_spec(augment=None, freeze=("all", "all-1", "all-2"), engine="openvino", precision="bfloat16")
     with graph.computing_in("float32"):
         return run(job)
 
@@ -550,7 +550,7 @@ def test_an_engine_that_is_unfit_is_named_in_the_cell(pretrained: Job, monkeypat
         raise EngineUnusableError("bfloat16 changes too much")
 
     monkeypatch.setattr(openvino_engine, "fitted", unfit)
-    job = replace(pretrained, augment=None, freeze=("all", "all-1"), engine="openvino", precision="bfloat16")
+    job = pretrained.with_spec(augment=None, freeze=("all", "all-1"), engine="openvino", precision="bfloat16")
     with graph.computing_in("float32"):  # Keras as the tests after this one expect it
         found = cells(run(job))
     said = "bfloat16 changes too much: keras in float32 ran the frozen part"
@@ -566,7 +566,7 @@ def test_what_is_too_coarse_in_bfloat16_is_trained_in_float32_as_if_that_had_bee
 ) -> None:
     monkeypatch.setattr(precision_check, "NOISE", 0.0)
     with graph.computing_in("float32"):
-        rounded = run(replace(pretrained, freeze=DEPTHS, precision="bfloat16"))
+        rounded = run(pretrained.with_spec(freeze=DEPTHS, precision="bfloat16"))
     for freeze in DEPTHS:
         np.testing.assert_array_equal(
             predictions(rounded, freeze)["test_probs"], predictions(ran, freeze)["test_probs"]
@@ -581,7 +581,7 @@ def test_what_stands_the_check_is_trained_in_bfloat16(
 ) -> None:
     monkeypatch.setattr(precision_check, "NOISE", np.inf)
     with graph.computing_in("float32"):
-        rounded = run(replace(pretrained, freeze=("all-1", "none"), precision="bfloat16"))
+        rounded = run(pretrained.with_spec(freeze=("all-1", "none"), precision="bfloat16"))
     for freeze in ("all-1", "none"):
         found, exact = (predictions(said, freeze)["test_probs"] for said in (rounded, ran))
         assert 1e-3 < np.abs(found - exact).mean() < 0.05, "ten probabilities, one tenth each in the mean"
@@ -603,7 +603,7 @@ def test_features_that_are_no_numbers_are_a_failure_with_its_reason(
         return features, passed
 
     monkeypatch.setattr(shared_pass, "frozen_pass", with_holes)
-    job = replace(pretrained, freeze=("all",), augment="none")
+    job = pretrained.with_spec(freeze=("all",), augment="none")
     (cell,) = cells(run(job)).values()
     assert (cell.status, cell.row["status"]) == ("failed", "failed")
     assert cell.reason == "FloatingPointError: the predictions hold NaN or infinite values"

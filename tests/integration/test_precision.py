@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def photos(grocery: Path, shared_weights: Path, tmp_path_factory: pytest.TempPat
     (job,) = plan.jobs_for(request, dataset, resolved=resolved, cache=cache)
     path = shared_weights / FILE
     weights = Weights(path, "h5", hashlib.sha256(path.read_bytes()).hexdigest(), "keras cache")
-    return plan.with_pixels(replace(job, weights=weights), listing, progress=quiet)
+    return plan.with_pixels(job.with_spec(weights=weights), listing, progress=quiet)
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +126,7 @@ def test_a_tail_on_float16_is_as_good_as_one_on_float32(photos: Job) -> None:
 
 
 def test_cells_in_bfloat16_are_as_good_as_those_in_float32(photos: Job) -> None:
-    exact, rough = _answers(photos), _answers(replace(photos, precision="bfloat16"))
+    exact, rough = _answers(photos), _answers(photos.with_spec(precision="bfloat16"))
     for freeze in ("all", "all-1"):
         row, hits = rough[freeze]
         assert row["status"] == "ok"

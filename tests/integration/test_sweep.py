@@ -275,7 +275,7 @@ def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_pag
     copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = CellKey(MOBILE, "none", 32, "all", 0)
-    scratch = replace(key, backbone="scratch", freeze="none")
+    scratch = key.with_spec(backbone="scratch", freeze="none")
     before = store.read_run(copy.out)
     assert before.planned == (key, scratch)
     more = replace(copy.request, freeze="all,all-1", seeds=2)
@@ -770,10 +770,10 @@ def test_cells_that_broke_are_stored_and_the_others_of_the_job_go_on(
 
     def one_breaks(jobs: Iterable[tuple[int, Job] | None], **options: Any) -> Generator[tuple[int, Event | JobFailure]]:
         for position, job in when_ready(jobs):
-            assert job.wanted is not None
-            assert len(job.wanted) == 2
-            yield position, JobFailure("failed", "stopped by --timeout: it took longer than 1s", job.wanted[:1])
-            yield from in_process([(position, replace(job, wanted=job.wanted[1:]))], **options)
+            assert job.cells is not None
+            assert len(job.cells) == 2
+            yield position, JobFailure("failed", "stopped by --timeout: it took longer than 1s", job.cells[:1])
+            yield from in_process([(position, job.owing(job.cells[1:]))], **options)
 
     monkeypatch.setattr(pipeline.executors.local, "run", one_breaks)
     outcome = sweep.run(replace(copy.request, backbones="scratch", seeds=3))

@@ -31,16 +31,16 @@ class Acted(Job):
 
 def act(job: Acted, emit: Any) -> None:
     emit(Progress("frozen pass", 0, 1))
-    for cell in planned_cells(job):
-        if (job.wanted is None or cell.cell_id in job.wanted) and not job.is_taken(cell.cell_id):
+    for cell in planned_cells(job.spec):
+        if (job.cells is None or cell.cell_id in job.cells) and not job.resources.is_taken(cell.cell_id):
             emit(CellStarted(cell.cell_id))
-            time.sleep(job.batch_size / 128)
+            time.sleep(job.spec.batch_size / 128)
             draft = None
-            if job.drafts:
-                job.drafts.mkdir(parents=True, exist_ok=True)
-                draft = job.drafts / f".{cell.cell_id}.npz"
+            if job.resources.drafts:
+                job.resources.drafts.mkdir(parents=True, exist_ok=True)
+                draft = job.resources.drafts / f".{cell.cell_id}.npz"
                 draft.write_bytes(cell.cell_id.encode() * 1000)
-            emit(CellFinished(Cell(cell.cell_id, "ok", "", {}, {"cache": str(job.cache)}), model=draft))
+            emit(CellFinished(Cell(cell.cell_id, "ok", "", {}, {"cache": str(job.resources.cache)}), model=draft))
     print("the job said this last", flush=True)
     emit(Summary(job.label, {}, {}))
 

@@ -23,4 +23,4 @@ def planned(**asked: Any) -> list[Job]:
 
 def cells_of(job: Job) -> tuple[str, ...]:
     """Ids of all cells of a job."""
-    return tuple(cell.cell_id for cell in planned_cells(job))
+    return tuple(cell.cell_id for cell in planned_cells(job.spec))

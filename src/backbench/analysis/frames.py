@@ -7,9 +7,9 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 
+from backbench.core.backbone import SCRATCH
 from backbench.core.cells import CellKey, Status
 from backbench.core.columns import COLUMNS
-from backbench.core.records import SCRATCH
 
 NUMERIC = tuple(column.name for column in COLUMNS if column.dtype in ("Int64", "Float64"))
 TEXT = tuple(column.name for column in COLUMNS if column.dtype == "string")

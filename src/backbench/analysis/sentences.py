@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backbench.analysis import numbers
 from backbench.analysis.comparisons import comparisons, proof
 from backbench.analysis.wording import difference, frozen, interval, listed, named, points, seeds
-from backbench.core.records import RANDOM_WEIGHTS
+from backbench.core.backbone import RANDOM_WEIGHTS
 
 if TYPE_CHECKING:  # the facts are built with these sentences: a true import would go round in a circle
     from backbench.analysis.advice import Recommendation

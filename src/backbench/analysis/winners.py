@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from backbench.analysis.frames import SERIES, grouped, ranked, tidy
-from backbench.core.cells import Status
-from backbench.core.records import Series
+from backbench.core.cells import Series, Status
 
 
 def winners(table: pd.DataFrame) -> list[str]:

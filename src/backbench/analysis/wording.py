@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backbench.analysis import numbers
-from backbench.core.records import RANDOM_WEIGHTS
+from backbench.core.backbone import RANDOM_WEIGHTS
 
 if TYPE_CHECKING:
     from backbench.analysis.candidates import Candidate

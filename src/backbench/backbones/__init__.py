@@ -1,7 +1,7 @@
 """Backbones: the table, the selection and the weights. What builds graphs is in `backbones.graph` and needs Keras."""
 
 from backbench.backbones.registry import APPLICATIONS, BACKBONES, FAMILIES, VARIANTS
-from backbench.backbones.selection import SCRATCH, SETS, parse_backbones
+from backbench.backbones.selection import SETS, parse_backbones
 from backbench.backbones.weights.download import Progress
 from backbench.backbones.weights.resolve import find_weights, keras_cache, load_weights, locate, place_of, weights_here
 
@@ -9,7 +9,6 @@ __all__ = [
     "APPLICATIONS",
     "BACKBONES",
     "FAMILIES",
-    "SCRATCH",
     "SETS",
     "VARIANTS",
     "Progress",

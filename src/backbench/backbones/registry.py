@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from backbench.core.backbone import Backbone, Stage
+from backbench.core.backbone import SCRATCH, Backbone, Stage
 
 # Written by `python -m backbench.backbones.stages`; a test holds it against the graphs.
 STAGES_FILE = Path(__file__).with_name("stages.json")
@@ -172,6 +172,23 @@ VARIANTS: tuple[Backbone, ...] = (
 
 BACKBONES: tuple[Backbone, ...] = APPLICATIONS + VARIANTS
 
-BY_NAME = {backbone.name: backbone for backbone in BACKBONES}
+# The hand-made CNN: it is built for a size and a number of classes (`scratch_cnn.build`), and always starts at random.
+SCRATCH_CNN = Backbone(
+    name=SCRATCH,
+    function=SCRATCH,
+    module="scratch_cnn",
+    family=SCRATCH,
+    native_size=128,
+    min_size=16,
+    preprocessing="tf",
+    params=sum(stage.params for stage in _STAGES.get(SCRATCH, ())),
+    weights_url="",
+    weights_hash=None,
+    imagenet_top1=None,
+    top1_source="",
+    stages=_STAGES.get(SCRATCH, ()),
+)
+
+BY_NAME = {backbone.name: backbone for backbone in (*BACKBONES, SCRATCH_CNN)}
 
 FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(backbone.family for backbone in APPLICATIONS))

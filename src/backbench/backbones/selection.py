@@ -8,22 +8,19 @@ from backbench.backbones.registry import APPLICATIONS, BACKBONES, BY_NAME, FAMIL
 from backbench.core.backbone import Backbone
 from backbench.core.errors import RequestError
 
-# The hand-made network is no function of keras.applications: it has no row, and jobs carry None in its place.
-SCRATCH = "scratch"
-
 SETS: dict[str, tuple[str, ...]] = {
     "all": tuple(backbone.name for backbone in APPLICATIONS),
     "starter": ("MobileNetV2", "MobileNet", "VGG16", "Xception"),
     "article": ("VGG16", "InceptionV3", "Xception", "ResNet50"),
 }
 
-_CANONICAL = {name.lower(): name for name in (*BY_NAME, *SETS, *FAMILIES, SCRATCH)}
+_CANONICAL = {name.lower(): name for name in (*BY_NAME, *SETS, *FAMILIES)}
 _CANONICAL |= {backbone.name.lower(): backbone.name for backbone in APPLICATIONS}  # a function goes before its family
 _LIST_COMMAND = "`backbench backbones` lists all"
 
 
-def parse_backbones(text: str) -> tuple[Backbone | None, ...]:
-    """Rows chosen by a comma-separated list, in its order and without repeats; None stands for `scratch`.
+def parse_backbones(text: str) -> tuple[Backbone, ...]:
+    """Rows chosen by a comma-separated list, in its order and without repeats.
 
     An item is a name as in `keras.applications` (case does not matter, unless it tells the function `MobileNet` from
     the family `mobilenet`), a width such as `MobileNetV2:alpha=0.35`, a set, a family or `scratch`. The list is read
@@ -45,7 +42,7 @@ def parse_backbones(text: str) -> tuple[Backbone | None, ...]:
                 chosen.pop(name, None)
     if not chosen:
         raise RequestError(f"'{text}' leaves no backbone: everything that it names is taken out again")
-    return tuple(BY_NAME.get(name) for name in chosen)
+    return tuple(BY_NAME[name] for name in chosen)
 
 
 def _expand(item: str, *, removing: bool = False) -> tuple[str, ...]:

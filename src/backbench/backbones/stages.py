@@ -12,15 +12,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import or_
 from typing import Any
 
 import keras
 
-from backbench.backbones.flops import flops_of
-from backbench.backbones.registry import BACKBONES, STAGES_FILE
+from backbench.backbones import scratch_cnn
+from backbench.backbones.flops import flops, flops_of
+from backbench.backbones.registry import BACKBONES, SCRATCH_CNN, STAGES_FILE
 from backbench.core.backbone import Stage
 from backbench.core.files import write_text
 
@@ -147,6 +148,15 @@ def _stride(operation: Any) -> int:
     return int(strides[0] if isinstance(strides, list | tuple) else strides)
 
 
+def scratch_stage() -> Stage:
+    """The hand-made CNN as one stage at its native size, with a head for ten classes; its last map is what crosses."""
+    model = scratch_cnn.build(image_size=SCRATCH_CNN.native_size, classes=10)
+    last = next(layer for layer in reversed(model.layers) if isinstance(layer, keras.layers.MaxPooling2D))
+    shape = tuple(int(side) for side in last.output.shape[1:])
+    stride = SCRATCH_CNN.native_size // shape[0]
+    return Stage("logits", stride, (shape,), model.count_params(), flops(model))
+
+
 def _weighted(operation: Any) -> int:
     if isinstance(operation, keras.Model):
         return sum(_weighted(layer) for layer in operation.layers)
@@ -171,11 +181,9 @@ def _main() -> None:
     for backbone in BACKBONES:
         keras.backend.clear_session(free_memory=True)  # names of layers count from the start again
         model = build(backbone, image_size=backbone.native_size, weights=None, cache=Path())
-        table[backbone.name] = [
-            {"name": s.name, "stride": s.stride, "shapes": s.shapes, "params": s.params, "flops": s.flops}
-            for s in find_stages(model)
-        ]
+        table[backbone.name] = [asdict(stage) for stage in find_stages(model)]
         print(backbone.name, [(row["name"], row["stride"]) for row in table[backbone.name]], flush=True)
+    table[SCRATCH_CNN.name] = [asdict(scratch_stage())]
     lines = ",\n".join(
         f' "{name}": [\n  {rows}\n ]'
         for name, rows in ((n, ",\n  ".join(map(json.dumps, r))) for n, r in table.items())

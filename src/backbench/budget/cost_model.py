@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from backbench.backbones import locate, parse_backbones
-from backbench.core.cells import Cell, CellKey, PlannedCell, Status, but_weights, planned_cells
+from backbench.core.backbone import SCRATCH
+from backbench.core.cells import Cell, CellKey, PlannedCell, Series, Status, but_weights, planned_cells
 from backbench.core.events import COST_PHASES, Phase
 from backbench.core.job import Job
-from backbench.core.records import Series
 from backbench.evaluation.workload import Workload, workload_of
 from backbench.results import store
 from backbench.results.run_record import JobRecord
@@ -26,7 +26,7 @@ OWN, OTHERS, GUESS = 1.4, 2.5, 4.0
 # On two CPUs VGG16 had 1.0 and 2.1, Xception 0.8 and 1.4, MobileNet and MobileNetV2 0.3 to 0.9, small ones 0.15.
 DENSE, DEPTHWISE, PROBE = 1.2, 0.45, 0.4
 
-DEPTHWISE_FAMILIES = ("mobilenet", "efficientnet", "efficientnetv2", "nasnet", "convnext")
+DEPTHWISE_FAMILIES = (SCRATCH, "mobilenet", "efficientnet", "efficientnetv2", "nasnet", "convnext")
 
 # Guessed share of the most epochs, over all trials, that training takes before it stops; and seconds of building and
 # measuring a network.
@@ -94,11 +94,13 @@ def usual(part: str, job: Job) -> float:
         return OVERHEAD
     if part == "probe":
         return 1 / PROBE
-    deep = job.backbone is None or job.backbone.family in DEPTHWISE_FAMILIES
+    deep = job.spec.backbone.family in DEPTHWISE_FAMILIES
     once = 1 / (DEPTHWISE if deep else DENSE)
     if part == "training":
         return EPOCHS * once
-    return once / (QUICKER if part == "frozen" and (job.engine, job.precision) == ("openvino", "bfloat16") else 1)
+    return once / (
+        QUICKER if part == "frozen" and (job.spec.engine, job.spec.precision) == ("openvino", "bfloat16") else 1
+    )
 
 
 def typical(rates: Iterable[Rate]) -> float:
@@ -141,15 +143,15 @@ def known(directory: Path, template: Job) -> tuple[Speeds, set[str]]:
 
 
 def _expected(job: Job, there: Collection[str], speeds: Speeds) -> Expected:
-    plans = planned_cells(job)
+    plans = planned_cells(job.spec)
     possible = [cell for cell in plans if not cell.impossible]
     missing = tuple(cell for cell in possible if but_weights(cell.identity) not in there)
     work = workload_of(job, {cell.cell_id for cell in missing})
     by_cell = {cell_id: speeds.take("training", job, flops) for cell_id, flops in work.training.items()}
     shared = [speeds.take(part, job, amount) for part, amount in (("frozen", work.frozen), ("probe", work.probe))]
     parts = [*shared, speeds.take("overhead", job, bool(missing)), *by_cell.values()]
-    wanted = job.backbone if missing and job.pretrained else None
-    here = wanted is None or locate(wanted, job.cache).startswith("here")
+    wanted = job.spec.backbone if missing and job.spec.pretrained else None
+    here = wanted is None or locate(wanted, job.resources.cache).startswith("here")
     return Expected(
         job,
         missing,
@@ -170,7 +172,7 @@ def _measured(cells: Sequence[Cell], jobs: Sequence[JobRecord], template: Job) -
         series.setdefault(CellKey.of(cell.row).series, []).append(cell)
     for (name, weights, size), members in series.items():
         job = _like(template, name, weights == "imagenet", size, members)
-        ids = {cell.key: cell.cell_id for cell in planned_cells(job)}
+        ids = {cell.key: cell.cell_id for cell in planned_cells(job.spec)}
         spent_on = {ids[CellKey.of(member.row)]: member.row["fit_seconds"] for member in members}
         work = workload_of(job, set(spent_on))
         trained = [float(spent_on[cell_id]) / flops for cell_id, flops in work.training.items()]
@@ -190,14 +192,13 @@ def _like(template: Job, name: str, pretrained: bool, size: int, members: Sequen
     """The job that measured these cells."""
     (backbone,) = parse_backbones(name)
     recipe = [member.identity["recipe"] for member in members if "epochs" in member.identity["recipe"]]
-    return replace(
-        template,
+    return template.with_spec(
         backbone=backbone,
         pretrained=pretrained,
         image_size=size,
         freeze=tuple(dict.fromkeys(member.row["freeze"] for member in members)),
         seeds=1 + max(int(member.row["seed"]) for member in members),
-        epochs=int(recipe[0]["epochs"]) if recipe else template.epochs,
+        epochs=int(recipe[0]["epochs"]) if recipe else template.spec.epochs,
     )
 
 

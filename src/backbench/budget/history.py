@@ -14,6 +14,7 @@ from backbench.analysis import metrics
 from backbench.budget.protocol import Arm, Measurement, PerItemScores
 from backbench.core.cells import Cell, CellKey, Status
 from backbench.core.errors import RequestError
+from backbench.core.job import Screening
 from backbench.results import store
 
 # In place of a score of zero, whose logarithm would be infinite.
@@ -50,19 +51,19 @@ class SweepHistory:
 
     def cost(self, step: Measurement) -> float:
         """Seconds of a step, without what its network shares."""
-        if not step.trial:
+        if isinstance(step.effort, Screening):
+            return 0.0
+        if step.effort.stop_after is None:
             return self.seconds[step.cell]
-        if step.trial.epochs:
-            curve = self.curves[step.cell]
-            return curve.seconds * min(step.trial.epochs, len(curve.scores))
-        return 0.0
+        curve = self.curves[step.cell]
+        return curve.seconds * min(step.effort.stop_after, len(curve.scores))
 
     def seen(self, step: Measurement) -> PerItemScores:
         """What a step would have come to."""
         final = self.final[step.cell]
-        if not (step.trial and step.trial.epochs):
+        if isinstance(step.effort, Screening) or step.effort.stop_after is None:
             return final  # of a screening, whose images were not recorded, the probe that it stands for
-        return as_tried(final, self.curves[step.cell].scores, epochs=step.trial.epochs)
+        return as_tried(final, self.curves[step.cell].scores, epochs=step.effort.stop_after)
 
 
 def as_tried(final: PerItemScores, scores: Sequence[float], *, epochs: int) -> PerItemScores:

@@ -8,7 +8,7 @@ from statistics import median
 
 from backbench.budget.cost_model import EPOCHS, PHASES, Rate, Speeds, typical, usual
 from backbench.core.events import TRAINING_PHASES, Phase
-from backbench.core.job import Job
+from backbench.core.job import Job, Screening
 from backbench.evaluation.workload import stage_flops, workload_of
 from backbench.results.run_record import ForecastRecord
 
@@ -35,8 +35,8 @@ class OnlineCostModel:
 
     def expected(self, job: Job, wanted: Collection[str]) -> float:
         """Likely seconds of these cells of a job, from the start of its process to its end."""
-        if job.trial and job.trial.images:
-            screened = self._take("screening", "frozen", job, _screening(job, job.trial.images))
+        if isinstance(job.effort, Screening):
+            screened = self._take("screening", "frozen", job, _screening(job, job.effort.images))
             return screened + self._take(_overhead(job), "overhead", job, 1.0)
         work = workload_of(job, wanted)
         shared = (("frozen", work.frozen), ("probe", work.probe))
@@ -49,9 +49,9 @@ class OnlineCostModel:
     ) -> None:
         """Take note of a job that has ended, of its phases, and of the seconds that it was said to take and took."""
         self.said.append((said, wall))
-        if job.trial and job.trial.images:
+        if isinstance(job.effort, Screening):
             parts = {"screening": phases.get(Phase.FROZEN_PASS, 0.0)}
-            amounts = {"screening": _screening(job, job.trial.images)}
+            amounts = {"screening": _screening(job, job.effort.images)}
         else:
             work = workload_of(job, wanted)
             parts = {part: sum(phases.get(phase, 0.0) for phase in PHASES[part]) for part in ("frozen", "probe")}
@@ -81,7 +81,7 @@ class OnlineCostModel:
         flops, like = sum(training.values()), usual("training", job)
         self.starting[job.label] = starting / len(training)
         steps = max(0.0, spent - starting)
-        if job.trial:
+        if not job.effort.complete:
             self.step[job.label] = Rate(steps / flops, like)
         elif job.label in self.step:
             self.shares.append(steps / (self.step[job.label].seconds * flops))
@@ -97,7 +97,7 @@ class OnlineCostModel:
             step = typical(self.step.values()) * usual("training", job)
         else:
             step = self.speeds.take("training", job, 1.0).likely / EPOCHS
-        return starting + step * flops * (1.0 if job.trial else self._share())
+        return starting + step * flops * (1.0 if not job.effort.complete else self._share())
 
     def _share(self) -> float:
         return median(self.shares) if self.shares else EPOCHS
@@ -105,11 +105,11 @@ class OnlineCostModel:
 
 def _overhead(job: Job) -> str:
     """What starts with a job: one that is only tried measures no latency and no memory."""
-    if job.trial:
-        return "overhead of screening" if job.trial.images else "overhead of trials"
-    return "overhead"
+    if job.effort.complete:
+        return "overhead"
+    return "overhead of screening" if isinstance(job.effort, Screening) else "overhead of trials"
 
 
 def _screening(job: Job, images: int) -> float:
     """FLOPs of the pass of so many images of train, whether the dataset has been cut down to them or not yet."""
-    return min(images, len(job.dataset.indices("train"))) * sum(stage_flops(job))
+    return min(images, len(job.spec.dataset.indices("train"))) * sum(stage_flops(job))

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.core.job import Trial
+from backbench.core.job import FULL, Effort
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Arm:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One cell, measured whole, unless it has a `trial`."""
+    """One cell: measured, or only tried with less effort."""
 
     arm: Arm
     cell: str
-    trial: Trial | None = None
+    effort: Effort = FULL
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def play(past: SweepHistory, strategy: Strategy, *, budget: float) -> ReplayResu
                 asked = search.send(measure(asked))
             except StopIteration:
                 asked = None
-    done = {step.cell: seen for step, seen in known.items() if not step.trial}
+    done = {step.cell: seen for step, seen in known.items() if step.effort.complete}
     return ReplayResult(spent, best(past.arms, done), len(done), frozenset(done))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from backbench.analysis.frames import depth_order
 from backbench.budget.protocol import Arm, Measurement, PerItemScores, Round, Rounds
 from backbench.budget.pruning import cut, right
-from backbench.core.job import Trial
+from backbench.core.job import Schedule, Screening
 
 # Of at least so many networks, images of train show which ones are worth a whole pass; so many images, where train has
 # several times as many, or they were as much work as the pass itself.
@@ -32,7 +32,7 @@ def rounds(arms: Sequence[Arm], *, train: int = FEW * IMAGES) -> Rounds:
     out: dict[str, str] = {}
     if len(probes) >= SCREENED and train >= FEW * IMAGES:
         told = yield Round(
-            "screening", [Measurement(arm, arm.cells[0], Trial(images=IMAGES)) for arm in probes], FOR_SCREENING
+            "screening", [Measurement(arm, arm.cells[0], Screening(IMAGES)) for arm in probes], FOR_SCREENING
         )
         probes, out = _screened({step.arm: seen for step, seen in told.items()}, probes)
     dropped = {arm: out[arm.network] for arm in arms if arm.network in out}
@@ -47,7 +47,7 @@ def rounds(arms: Sequence[Arm], *, train: int = FEW * IMAGES) -> Rounds:
     alive.sort(key=lambda arm: (place.get(arm.network, -1), depth_order(arm.freeze)))
     dropped = {arm: out[arm.network] for arm in arms if arm.epochs and arm.network in out}
     tried = alive if len(alive) > 1 else []  # a single one has nobody to be compared with
-    trials = [Measurement(arm, arm.cells[0], Trial(epochs=max(1, round(TRIAL * arm.epochs)))) for arm in tried]
+    trials = [Measurement(arm, arm.cells[0], Schedule(stop_after=max(1, round(TRIAL * arm.epochs)))) for arm in tried]
     told = yield Round("trials", trials, FOR_TRIALS, dropped)
     if tried:
         alive, dropped = _within_depths({step.arm: seen for step, seen in told.items()})

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# Name of the hand-made CNN, which is no function of `keras.applications` and always starts at random.
+SCRATCH = "scratch"
+
+# What networks are called that start at random.
+RANDOM_WEIGHTS = "random weights"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -23,7 +29,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Backbone:
-    """One row of the table of backbones: a function of `keras.applications` at one width.
+    """One row of the registry: a function of `keras.applications` at one width, or the hand-made CNN.
 
     `stages` are those of its graph from input to output, at its native size.
     """
@@ -43,6 +49,11 @@ class Backbone:
     alpha: float | None = None
     weights_file: str | None = None
     stages: tuple[Stage, ...] = ()
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether it is the hand-made CNN: no pretrained weights, no frozen part, a head of its own."""
+        return self.name == SCRATCH
 
     @property
     def file_name(self) -> str:

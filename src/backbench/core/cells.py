@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from backbench.core.backbone import Backbone
+from backbench.core.backbone import RANDOM_WEIGHTS, SCRATCH, Backbone
 from backbench.core.errors import RequestError
 from backbench.core.files import digest_of
-from backbench.core.job import Job
-from backbench.core.records import RANDOM_WEIGHTS, SCRATCH, Series
+from backbench.core.job import JobSpec
+
+# One network: backbone, weights, image size.
+Series = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class PlannedCell:
     cell_id: str
     identity: Mapping[str, Any]
     impossible: str = ""
+
+    @property
+    def fully_frozen(self) -> bool:
+        """Whether only the head is fitted: the linear probe."""
+        return self.frozen == self.stages
 
     @property
     def key(self) -> CellKey:
@@ -48,22 +55,20 @@ def parse_freeze(text: str) -> tuple[str, ...]:
     return depths
 
 
-def planned_cells(job: Job) -> tuple[PlannedCell, ...]:
+def planned_cells(spec: JobSpec) -> tuple[PlannedCell, ...]:
     """Every cell of a job, depths in the order asked for. What is deterministic is planned once, whatever the seeds."""
-    if job.backbone is None:
-        return tuple(_plan(job, "none", 0, 1, seed) for seed in range(job.seeds))
-    stages = len(job.backbone.stages)
+    stages = len(spec.backbone.stages)
+    freeze = ("none",) if spec.backbone.from_scratch else spec.freeze
     return tuple(
-        _plan(job, freeze, frozen, stages, seed)
-        for freeze, frozen in _depths(job.freeze, stages)
-        for seed in range(1 if frozen == stages and job.pretrained else job.seeds)
+        _plan(spec, label, frozen, stages, seed)
+        for label, frozen in _depths(freeze, stages)
+        for seed in range(1 if frozen == stages and spec.pretrained else spec.seeds)
     )
 
 
-def cells_to_measure(job: Job, among: Collection[str] | None = None) -> list[PlannedCell]:
-    """What a job is to measure and can, or `among` other ids, in the order of its plan."""
-    among = job.wanted if among is None else among
-    possible = [cell for cell in planned_cells(job) if not cell.impossible]
+def cells_to_measure(spec: JobSpec, among: Collection[str] | None = None) -> list[PlannedCell]:
+    """The cells that can be measured, or those `among` these ids, in the order of the plan."""
+    possible = [cell for cell in planned_cells(spec) if not cell.impossible]
     return possible if among is None else [cell for cell in possible if cell.cell_id in among]
 
 
@@ -81,28 +86,28 @@ def _depths(asked: tuple[str, ...], stages: int) -> Iterator[tuple[str, int]]:
         yield label, 0 if label == "none" else stages - int(label[4:] or 0)
 
 
-def _plan(job: Job, freeze: str, frozen: int, stages: int, seed: int) -> PlannedCell:
+def _plan(spec: JobSpec, freeze: str, frozen: int, stages: int, seed: int) -> PlannedCell:
     impossible = ""
-    if freeze != "none" and frozen < 1 and job.backbone:
+    if freeze != "none" and frozen < 1:
         impossible = (
-            f"{job.backbone.name} has {stages} stages, so {freeze} would leave none of them frozen:"
+            f"{spec.backbone.name} has {stages} stages, so {freeze} would leave none of them frozen:"
             " ask for none to train everything"
         )
     identity: dict[str, Any] = {
         "protocol": PROTOCOL_VERSION,
-        "dataset": job.dataset.fingerprint,
-        "backbone": job.backbone.name if job.backbone else SCRATCH,
-        "weights": "imagenet" if job.pretrained else "none",
-        "weights_digest": job.weights.digest if job.weights else None,
-        "image_size": job.image_size,
-        "resize": job.resize,
-        "preprocessing": job.backbone.preprocessing if job.backbone else "tf",
+        "dataset": spec.dataset.fingerprint,
+        "backbone": spec.backbone.name,
+        "weights": "imagenet" if spec.pretrained else "none",
+        "weights_digest": spec.weights.digest if spec.weights else None,
+        "image_size": spec.image_size,
+        "resize": spec.resize,
+        "preprocessing": spec.backbone.preprocessing,
         "freeze": freeze,
         "seed": seed,
-        "recipe": _recipe(job, frozen, probe=freeze == "all"),
-        "engine": job.engine,
-        "precision": job.precision,
-        "backend": job.backend,
+        "recipe": _recipe(spec, frozen, probe=freeze == "all"),
+        "engine": spec.engine,
+        "precision": spec.precision,
+        "backend": spec.backend,
     }
     return PlannedCell(freeze, max(0, frozen), stages, seed, digest_of(identity)[:16], identity, impossible)
 
@@ -112,41 +117,40 @@ def but_weights(identity: Mapping[str, Any]) -> str:
     return digest_of({name: value for name, value in identity.items() if name != "weights_digest"})
 
 
-def augment_of(job: Job, frozen: int) -> str:
+def augment_of(spec: JobSpec, frozen: int) -> str:
     """What was asked for, else light where training starts at the pixels: there an augmented image costs nothing."""
-    return job.augment or ("none" if frozen > 0 else "light")
+    return spec.augment or ("none" if frozen > 0 else "light")
 
 
-def _recipe(job: Job, frozen: int, *, probe: bool) -> dict[str, Any]:
-    augment = augment_of(job, frozen)
+def _recipe(spec: JobSpec, frozen: int, *, probe: bool) -> dict[str, Any]:
+    augment = augment_of(spec, frozen)
     recipe = {
         "augment": augment,
-        "flips": augment != "none" and job.dataset.flips,
-        "views": job.views if augment != "none" and frozen > 0 else 1,
+        "flips": augment != "none" and spec.dataset.flips,
+        "views": spec.views if augment != "none" and frozen > 0 else 1,
     }
-    return recipe if probe else {"epochs": job.epochs, "batch_size": job.batch_size, **recipe}
+    return recipe if probe else {"epochs": spec.epochs, "batch_size": spec.batch_size, **recipe}
 
 
-def empty_row(job: Job, cell: PlannedCell) -> dict[str, Any]:
+def empty_row(spec: JobSpec, cell: PlannedCell) -> dict[str, Any]:
     """The columns that are known before anything is measured."""
-    frozen_pct = frozen_share(job.backbone, cell.frozen) if job.backbone else 0.0
     return {
-        "dataset": job.dataset.name,
-        "backbone": job.backbone.name if job.backbone else SCRATCH,
-        "family": job.backbone.family if job.backbone else "scratch",
-        "weights": "imagenet" if job.pretrained else "none",
-        "weights_source": job.weights.source if job.weights else ("" if job.pretrained else "random initialisation"),
-        "image_size": job.image_size,
+        "dataset": spec.dataset.name,
+        "backbone": spec.backbone.name,
+        "family": spec.backbone.family,
+        "weights": "imagenet" if spec.pretrained else "none",
+        "weights_source": spec.weights.source if spec.weights else ("" if spec.pretrained else "random initialisation"),
+        "image_size": spec.image_size,
         "freeze": cell.freeze,
         "freeze_depth": cell.frozen,
         "stages": cell.stages,
-        "frozen_params_pct": frozen_pct,
+        "frozen_params_pct": frozen_share(spec.backbone, cell.frozen),
         "seed": cell.seed,
-        "engine": job.engine,
-        "precision": job.precision,
-        "backend": job.backend,
+        "engine": spec.engine,
+        "precision": spec.precision,
+        "backend": spec.backend,
         "cell_id": cell.cell_id,
-        "imagenet_top1": job.backbone.imagenet_top1 if job.backbone and job.pretrained else None,
+        "imagenet_top1": spec.backbone.imagenet_top1 if spec.pretrained else None,
     }
 
 

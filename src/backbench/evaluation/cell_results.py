@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,16 @@ from backbench.analysis import metrics
 from backbench.core.cells import Cell, PlannedCell, Status, empty_row
 from backbench.core.dataset import SPLITS
 from backbench.core.events import CellFinished
-from backbench.core.job import Job, Trial
+from backbench.core.job import Effort, JobSpec, MeasureCells
+from backbench.evaluation.fine_tuning import predict
 from backbench.evaluation.linear_probe import Head
 from backbench.evaluation.lr_selection import DivergedError
+from backbench.evaluation.trainable_part import TrainablePart
 from backbench.features.device import device
 
 
 def finished(
-    job: Job,
+    spec: JobSpec,
     cell: PlannedCell,
     found: Mapping[str, NDArray[np.float32]],
     *,
@@ -32,7 +33,7 @@ def finished(
     model: Path | None = None,
 ) -> CellFinished:
     """The cell with its metrics, from class probabilities {split: [n, C]}. Raises FloatingPointError for NaN."""
-    data = job.dataset
+    data = spec.dataset
     if not all(np.isfinite(probabilities).all() for probabilities in found.values()):
         raise FloatingPointError("the predictions hold NaN or infinite values")
     truth = {name: data.labels[data.indices(name)] for name in SPLITS}
@@ -64,7 +65,7 @@ def finished(
             status=Status.OK,
             reason=reason,
             identity=cell.identity,
-            row=empty_row(job, cell) | dict(row) | measured | {"status": Status.OK},
+            row=empty_row(spec, cell) | dict(row) | measured | {"status": Status.OK},
             trace=dict(trace),
         ),
         predictions,
@@ -73,21 +74,33 @@ def finished(
     )
 
 
-def tried(job: Job, cell: PlannedCell, items: NDArray[np.float64], *, seconds: float) -> CellFinished:
-    """The cell that was only tried: a value of each image, higher is better, and the seconds of the trial.
+def tried(
+    spec: JobSpec, cell: PlannedCell, items: NDArray[np.float64], *, effort: Effort, seconds: float
+) -> CellFinished:
+    """The cell that was only tried: a value of each image, higher is better, and the seconds that it took.
 
     Its reason is for the search to give, which knows what the others came to.
     """
     if not np.isfinite(items).all():
         raise FloatingPointError("the trial's predictions hold NaN or infinite values")
-    trial = {**asdict(job.trial or Trial()), "seconds": seconds, "items": np.round(items, 4).tolist()}
-    row = empty_row(job, cell) | {"status": Status.PRUNED}
+    trial = {**effort.record(), "seconds": seconds, "items": np.round(items, 4).tolist()}
+    row = empty_row(spec, cell) | {"status": Status.PRUNED}
     return CellFinished(Cell(cell.cell_id, Status.PRUNED, "", cell.identity, row, {"trial": trial}))
 
 
-def failed(job: Job, cell: PlannedCell, error: Exception) -> CellFinished:
+def tried_training(
+    task: MeasureCells, cell: PlannedCell, part: TrainablePart, *, batch: int, seconds: float
+) -> CellFinished:
+    """What a network that was trained for a few epochs makes of val: the tempered log-probability of each class."""
+    val = task.spec.dataset.indices("val")
+    probabilities = predict(part.model, part.batches, val, batch=batch)
+    items = metrics.tempered_logs(probabilities, task.spec.dataset.labels[val])
+    return tried(task.spec, cell, items, effort=task.schedule, seconds=seconds)
+
+
+def failed(spec: JobSpec, cell: PlannedCell, error: Exception) -> CellFinished:
     """The cell that could not be measured, though others of its job can."""
     trace = {"diverged": [trial.trace() for trial in error.trials]} if isinstance(error, DivergedError) else {}
     reason = f"{type(error).__name__}: {error}"
-    row = empty_row(job, cell) | {"status": Status.FAILED}
+    row = empty_row(spec, cell) | {"status": Status.FAILED}
     return CellFinished(Cell(cell.cell_id, Status.FAILED, reason, cell.identity, row, trace))

@@ -12,9 +12,8 @@ import numpy as np
 from backbench.backbones import stages
 from backbench.core.cells import PlannedCell
 from backbench.core.events import Message
-from backbench.core.job import Job
+from backbench.core.job import JobSpec, Resources
 from backbench.core.timing import Clock
-from backbench.evaluation import checkpoints
 from backbench.evaluation.linear_probe import Head
 
 _HEAD = ("weights", "bias")  # as in the file of a head alone
@@ -55,7 +54,8 @@ def load(path: Path, model: keras.Model) -> Head | None:
 
 
 def keep_weights(
-    job: Job,
+    spec: JobSpec,
+    resources: Resources,
     cell: PlannedCell,
     network: keras.Model,
     clock: Clock,
@@ -64,16 +64,16 @@ def keep_weights(
     head: Head | None = None,
 ) -> Path | None:
     """Trained weights in a file of their own; a disk that is full costs the weights, not the cell."""
-    if job.drafts is None:
+    if resources.drafts is None:
         return None
-    draft = job.drafts / f".{cell.cell_id}.npz"
+    draft = resources.drafts / f".{cell.cell_id}.npz"
     try:
         draft.parent.mkdir(parents=True, exist_ok=True)
-        checkpoints.save(draft, network, after=after, head=head)
+        save(draft, network, after=after, head=head)
     except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         why = error.strerror or error
-        clock.emit(Message(f"{job.label} @ {cell.freeze}: its trained weights could not be kept for export ({why})"))
+        clock.emit(Message(f"{spec.label} @ {cell.freeze}: its trained weights could not be kept for export ({why})"))
         return None
     return draft

@@ -52,7 +52,7 @@ def build(
     size = cell.row["image_size"]
     with graph.computing_in(_computed_in(cell)):
         (backbone,) = parse_backbones(cell.row["backbone"])
-        if backbone is None:
+        if backbone.from_scratch:
             body = scratch_cnn.build(image_size=size, classes=len(labels))
             head = checkpoints.load(learned, body)
         else:

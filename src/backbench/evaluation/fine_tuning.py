@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -17,13 +18,17 @@ from scipy.special import softmax
 
 from backbench.analysis import metrics
 from backbench.core import recipe
-from backbench.core.job import INFERENCE_BATCH
+from backbench.core.job import INFERENCE_BATCH, JobSpec, Schedule
 from backbench.evaluation.batches import Arrays, Batches, Items
-from backbench.evaluation.lr_selection import BEHIND, DivergedError, Epoch, LearningRateRun
+from backbench.evaluation.lr_selection import DivergedError, Epoch, LearningRateRun, LearningRateSelection
 from backbench.features.engines import keras_engine
 
 # Batches that are made ahead of the one that is trained on.
 AHEAD = 4
+
+
+# Everything that training changes in a model, as `state_of` reads it.
+State = list[NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -49,19 +54,33 @@ class Trained:
         }
 
 
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a cell is trained: everything of the recipe that options or a budget set."""
+
+    epochs: int
+    batch_size: int
+    learning_rates: tuple[float, ...]
+    seed: int
+    stop_after: int | None = None
+    inference_batch: int = INFERENCE_BATCH
+
+    @classmethod
+    def of(cls, spec: JobSpec, *, seed: int, schedule: Schedule, inference_batch: int) -> TrainingPlan:
+        """The plan of a cell; one that is only tried takes the first learning rate."""
+        rates = recipe.LEARNING_RATES if spec.pretrained else recipe.LEARNING_RATES_FROM_SCRATCH
+        rates = rates if schedule.complete else rates[:1]
+        return cls(spec.epochs, spec.batch_size, rates, seed, schedule.stop_after, inference_batch)
+
+
 def train(
     model: keras.Model,
-    source: Batches,
+    batches: Batches,
     labels: NDArray[np.int64],
     *,
     train: Items,
     val: Items,
-    epochs: int,
-    batch_size: int,
-    rates: Sequence[float],
-    seed: int,
-    stop_after: int | None = None,
-    inference_batch: int = INFERENCE_BATCH,
+    plan: TrainingPlan,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
     """Train a model that gives logits, in place, with AdamW, warm-up and cosine; it ends with the best weights on val.
@@ -72,101 +91,90 @@ def train(
     beginning of the whole. Raises DivergedError when every rate diverges before its first epoch is over.
     """
     began = time.perf_counter()
-    stepped: list[float] = []
     if not model.compiled:  # else by an earlier call, and its steps are the same
         model.compile(
-            optimizer=keras.optimizers.AdamW(rates[0], weight_decay=recipe.WEIGHT_DECAY),
+            optimizer=keras.optimizers.AdamW(plan.learning_rates[0], weight_decay=recipe.WEIGHT_DECAY),
             loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.LABEL_SMOOTHING),
         )
         model.optimizer.build(model.trainable_variables)
-    beginning = state_of(model)
-    start = Epoch(0, None, *_scores(model, source, labels, val, inference_batch))
-    trials: list[LearningRateRun] = []
-    chosen, best_state = -1, beginning
-    for position, rate in enumerate(rates):
+    last = plan.stop_after or plan.epochs
+    selection = LearningRateSelection(epochs=plan.epochs, stop_after=last, val=len(val))
+    run = _Run(model, batches, labels, train, val, plan, selection)
+    beginning = best = state_of(model)
+    start = run.scored(0, None)
+    total = len(plan.learning_rates) * plan.epochs
+    for position, rate in enumerate(plan.learning_rates):
         restore(model, beginning)
         for variable in model.optimizer.variables:
             variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
-        trial, state = _trial(
-            model,
-            source,
-            labels,
-            train=train,
-            val=val,
-            epochs=epochs,
-            stop_after=stop_after or epochs,
-            batch_size=batch_size,
-            inference_batch=inference_batch,
-            rate=rate,
-            rng=np.random.default_rng(seed),
-            rival=trials[chosen] if chosen >= 0 else None,
-            stepped=stepped,
-            progress=lambda done, position=position: (
-                progress and progress(position * epochs + done, len(rates) * epochs)
-            ),  # type: ignore[misc]
-        )
-        trials.append(trial)
-        if state and (chosen < 0 or trial.best > trials[chosen].best):
-            chosen, best_state = position, state
-    if chosen < 0:
-        raise DivergedError(trials)
-    restore(model, best_state)
-    best = max(trials[chosen].curve, key=lambda point: point.score)  # the first, should there be two
-    return Trained(start, tuple(trials), chosen, best, stepped[0] - began)
+        ended, state = run.at(rate, partial(_report, progress, position * plan.epochs, total))
+        if selection.take(ended):
+            best = state
+    if selection.chosen is None:
+        raise DivergedError(selection.runs)
+    restore(model, best)
+    epoch = max(selection.runs[selection.chosen].curve, key=lambda point: point.score)  # the first, should there be two
+    return Trained(start, tuple(selection.runs), selection.chosen, epoch, run.first_step - began)
 
 
-def _trial(
-    model: keras.Model,
-    source: Batches,
-    labels: NDArray[np.int64],
-    *,
-    train: Items,
-    val: Items,
-    epochs: int,
-    stop_after: int,
-    batch_size: int,
-    inference_batch: int,
-    rate: float,
-    rng: np.random.Generator,
-    rival: LearningRateRun | None,
-    stepped: list[float],
-    progress: Callable[[int], None],
-) -> tuple[LearningRateRun, list[NDArray[Any]] | None]:
-    """One learning rate until it stops getting better, diverges or falls behind; and the state of its best epoch."""
-    patience = max(recipe.LEAST_PATIENCE, round(recipe.PATIENCE * epochs))
-    steps = max(1, len(train) // batch_size)  # whole batches: one shape, one compiled step; the rest differs by epoch
-    one_hot = np.eye(model.output_shape[-1], dtype=np.float32)
-    curve: list[Epoch] = []
-    kept: list[NDArray[Any]] | None = None
-    best = -1
-    for epoch in range(1, epochs + 1):
+def _report(progress: Callable[[int, int], None] | None, before: int, total: int, epoch: int) -> None:
+    if progress:
+        progress(before + epoch, total)
+
+
+@dataclass
+class _Run:
+    """Training at one learning rate after the other; `first_step` is when the very first step was over."""
+
+    model: keras.Model
+    batches: Batches
+    labels: NDArray[np.int64]
+    train: Items
+    val: Items
+    plan: TrainingPlan
+    selection: LearningRateSelection
+    first_step: float = 0.0
+
+    def at(self, rate: float, progress: Callable[[int], None]) -> tuple[LearningRateRun, State]:
+        """One learning rate until the selection ends it or it diverges; and the state of its best epoch."""
+        rng, curve = np.random.default_rng(self.plan.seed), list[Epoch]()
+        best = state_of(self.model)
+        for epoch in range(1, self.plan.epochs + 1):
+            point = self.scored(epoch, self._epoch(epoch, rate, rng))
+            if not math.isfinite(point.score):
+                return LearningRateRun(rate, tuple(curve), "diverged"), best
+            if all(point.score > earlier.score for earlier in curve):
+                best = state_of(self.model)
+            curve.append(point)
+            progress(epoch)
+            if why := self.selection.ended(curve):
+                return LearningRateRun(rate, tuple(curve), why), best
+        raise AssertionError("the selection ends every run with its last epoch")
+
+    def scored(self, epoch: int, loss: float | None) -> Epoch:
+        """The point of the learning curve where the network is now; NaN where it has diverged."""
+        if loss is not None and not math.isfinite(loss):
+            return Epoch(epoch, loss, math.nan, math.nan, math.nan)
+        probabilities = predict(self.model, self.batches, self.val, batch=self.plan.inference_batch)
+        if not np.isfinite(probabilities).all():
+            return Epoch(epoch, loss, math.nan, math.nan, math.nan)
+        truth = self.labels[self.val]
+        scores = (metric(probabilities, truth) for metric in (metrics.accuracy, metrics.nll, metrics.selection_score))
+        return Epoch(epoch, loss, *scores)
+
+    def _epoch(self, epoch: int, rate: float, rng: np.random.Generator) -> float:
+        """Train for one epoch of whole batches: one shape, one compiled step; the rest differs by epoch. Its loss."""
+        size, model = self.plan.batch_size, self.model
+        steps = max(1, len(self.train) // size)
+        one_hot = np.eye(model.output_shape[-1], dtype=np.float32)
         model.reset_metrics()
         loss = math.nan
-        for step, (items, inputs) in enumerate(
-            _batches(source, rng.permutation(train)[: steps * batch_size], batch_size, rng)
-        ):
-            model.optimizer.learning_rate = schedule(rate, (epoch - 1) * steps + step, epochs * steps)
-            loss = float(model.train_on_batch(inputs if len(inputs) > 1 else inputs[0], one_hot[labels[items]]))
-            if not stepped:
-                stepped.append(time.perf_counter())
-        finite = math.isfinite(loss)
-        val_acc, val_nll, score = _scores(model, source, labels, val, inference_batch) if finite else (math.nan,) * 3
-        if not (math.isfinite(loss) and math.isfinite(score)):
-            return LearningRateRun(rate, tuple(curve), "diverged"), kept
-        if not curve or score > curve[best].score:
-            kept, best = state_of(model), len(curve)
-        curve.append(Epoch(epoch, loss, val_acc, val_nll, score))
-        progress(epoch)
-        if epoch in (epochs, stop_after):
-            break
-        if round((1 - val_acc) * len(val)) <= recipe.LEFT_ON_VAL and len(curve) - 1 == best:
-            return LearningRateRun(rate, tuple(curve), "val is as good as solved"), kept
-        if len(curve) - 1 - best >= patience:
-            return LearningRateRun(rate, tuple(curve), "no longer better"), kept
-        trial = LearningRateRun(rate, tuple(curve), BEHIND)
-        if rival and trial.behind(rival, epoch):
-            return trial, kept
-    return LearningRateRun(rate, tuple(curve), "all epochs"), kept
+        order = rng.permutation(self.train)[: steps * size]
+        for step, (items, inputs) in enumerate(_batches(self.batches, order, size, rng)):
+            model.optimizer.learning_rate = schedule(rate, (epoch - 1) * steps + step, self.plan.epochs * steps)
+            loss = float(model.train_on_batch(inputs if len(inputs) > 1 else inputs[0], one_hot[self.labels[items]]))
+            self.first_step = self.first_step or time.perf_counter()
+        return loss
 
 
 def schedule(rate: float, step: int, steps: int) -> float:
@@ -177,7 +185,7 @@ def schedule(rate: float, step: int, steps: int) -> float:
     return rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def state_of(model: keras.Model) -> list[NDArray[Any]]:
+def state_of(model: keras.Model) -> State:
     """Everything that training changes: weights, moving statistics, and the seeds of dropout."""
     return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in _variables(model)]
 
@@ -199,16 +207,6 @@ def predict(model: keras.Model, source: Batches, items: Items, *, batch: int = I
     logits = np.concatenate([output for (output,) in keras_engine.forward(model, parts)])
     probabilities: NDArray[np.float32] = softmax(logits, axis=1).astype(np.float32)
     return probabilities
-
-
-def _scores(
-    model: keras.Model, source: Batches, labels: NDArray[np.int64], items: Items, batch: int
-) -> tuple[float, float, float]:
-    found = predict(model, source, items, batch=batch)
-    if not np.isfinite(found).all():
-        return math.nan, math.nan, math.nan
-    truth = labels[items]
-    return metrics.accuracy(found, truth), metrics.nll(found, truth), metrics.selection_score(found, truth)
 
 
 def _batches(source: Batches, order: Items, size: int, rng: np.random.Generator) -> Iterator[tuple[Items, Arrays]]:

@@ -20,7 +20,7 @@ from backbench.backbones import graph, parse_backbones, scratch_cnn
 from backbench.backbones.flops import flops
 from backbench.core import recipe, subprocesses
 from backbench.core.events import Phase
-from backbench.core.job import Job
+from backbench.core.job import JobSpec, Resources
 from backbench.core.timing import Clock
 
 WARM_UPS = 1
@@ -70,17 +70,17 @@ def _median_seconds(model: keras.Model, images: np.ndarray) -> float:
     return statistics.median(taken[WARM_UPS:])
 
 
-def columns(job: Job, model: keras.Model, clock: Clock, *, precision: str) -> dict[str, Any]:
+def columns(spec: JobSpec, resources: Resources, model: keras.Model, clock: Clock, *, precision: str) -> dict[str, Any]:
     """What the table says of the cost of a deployed model, which computes in `precision`."""
     with clock.phase(Phase.TIMING) as report:
-        measured = speed(model, most=job.inference_batch, progress=report)
+        measured = speed(model, most=resources.inference_batch, progress=report)
     with clock.phase(Phase.MEMORY):
         try:
             memory = peak_memory(
-                job.backbone.name if job.backbone else "scratch",
-                image_size=job.image_size,
-                classes=len(job.dataset.class_names),
-                backend=job.backend,
+                spec.backbone.name,
+                image_size=spec.image_size,
+                classes=len(spec.dataset.class_names),
+                backend=spec.backend,
                 precision=precision,
             )
         except (RuntimeError, subprocess.TimeoutExpired) as error:  # a missing cost must not cost the cell
@@ -132,7 +132,7 @@ def _main(asked: str) -> None:
     wish = json.loads(asked)
     graph.plain_keras(wish["precision"])
     (backbone,) = parse_backbones(wish["backbone"])
-    if backbone is None:
+    if backbone.from_scratch:
         model = deployed(scratch_cnn.build(image_size=wish["image_size"], classes=wish["classes"]))
     else:
         features = graph.features_model(backbone, image_size=wish["image_size"], weights=None, cache=Path())

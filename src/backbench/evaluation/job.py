@@ -1,286 +1,189 @@
-"""One job: one backbone, all its cells. The only place where data, model and metrics meet."""
+"""One job, in the process of its own: a backbone's cells from the frozen pass to their numbers.
+
+`measure` is the way of every cell: what a network's cells share, what inference costs, then cell by cell the linear
+probe or the training of what is not frozen.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 import keras
-import numpy as np
 
-from backbench.backbones import graph, scratch_cnn
 from backbench.backbones.graph import plain_keras
-from backbench.core import recipe
-from backbench.core.backbone import Backbone
-from backbench.core.cells import PlannedCell, augment_of
-from backbench.core.cells import cells_to_measure as cells_wanted
+from backbench.core.cells import PlannedCell, cells_to_measure
 from backbench.core.dataset import SPLITS
-from backbench.core.events import COST_PHASES, SHARED_PHASES, CellStarted, Message, Phase, Summary
-from backbench.core.job import Job
+from backbench.core.events import COST_PHASES, SHARED_PHASES, CellFinished, CellStarted, Message, Phase, Summary
+from backbench.core.job import Job, MeasureCells, Resources, ScreenBackbone
 from backbench.core.timing import Clock, Emit
-from backbench.evaluation import fine_tuning, inference_cost, screening, trainable_part
-from backbench.evaluation.batches import Batches, PixelBatches, RecomputedActivationBatches, StoredActivationBatches
-from backbench.evaluation.cell_results import failed, finished
+from backbench.evaluation import fine_tuning, inference_cost
+from backbench.evaluation.cell_results import failed, finished, tried_training
 from backbench.evaluation.checkpoints import keep_weights
-from backbench.evaluation.shared_pass import Network, pass_through
+from backbench.evaluation.scratch import ScratchNetwork
+from backbench.evaluation.screening import screen
+from backbench.evaluation.shared_pass import SharedPass, shared_pass
 from backbench.features.device import environment
-from backbench.features.frozen_model import frozen_up_to, views_of
-from backbench.features.frozen_pass import sample
+
+Network = SharedPass | ScratchNetwork
 
 
 def run(job: Job, emit: Emit) -> None:
-    """Measure every wanted cell of a job and emit each as it is finished, then a summary.
+    """Do a job's task and emit each cell as it is finished, then a summary.
 
     A cell whose numbers are not finite is emitted as failed; whatever else goes wrong is raised: UnavailableError for
     what cannot be had here, anything else is a failure.
     """
-    plain_keras(job.precision)
-    wanted = cells_wanted(job)
-    if asked := job.wanted:  # in the order in which they were asked for
-        wanted.sort(key=lambda cell: asked.index(cell.cell_id))
+    plain_keras(job.spec.precision)
     clock = Clock(emit)
-    if not wanted:
-        pass
-    elif job.trial and job.trial.images and job.backbone:
-        screening.screen(job, job.backbone, wanted[0], clock)
-    elif job.backbone is None:
-        _scratch_cells(job, wanted, clock)
-    elif job.pretrained:
-        _backbone_cells(job, job.backbone, wanted, clock)
-    else:
-        for seed in dict.fromkeys(cell.seed for cell in wanted):
-            _backbone_cells(job, job.backbone, [cell for cell in wanted if cell.seed == seed], clock)
-    emit(Summary(job.label, {**clock.seconds}, environment(job.engine)))
+    match job.task:
+        case ScreenBackbone() as task:
+            emit(screen(task, job.resources, clock))
+        case MeasureCells() as task:
+            for cell in measure(task, job.resources, clock):
+                emit(cell)
+    emit(Summary(job.label, {**clock.seconds}, environment(job.spec.engine)))
 
 
-def _backbone_cells(job: Job, backbone: Backbone, wanted: list[PlannedCell], clock: Clock) -> None:
-    """One pass for all depths, then the probe, then the fine-tuned cells, which start from it."""
-    before, before_cost = clock.spent(*SHARED_PHASES), clock.spent(*COST_PHASES)
-    too_large: FloatingPointError | None = None
+def measure(task: MeasureCells, resources: Resources, clock: Clock) -> Iterator[CellFinished]:
+    """The cells of a task, each as soon as it is finished; those that others have taken over meanwhile are left out."""
+    for cells in _by_network(task):
+        before = clock.spent(*SHARED_PHASES, *COST_PHASES)
+        network, unusable = _prepared(task, resources, cells, clock)
+        yield from (failed(task.spec, cell, error) for cell, error in unusable.items())
+        if network is None:
+            continue
+        cells = [cell for cell in cells if cell not in unusable]
+        cost = _cost(task, resources, network, clock)
+        share = (clock.spent(*SHARED_PHASES, *COST_PHASES) - before) / len(cells)
+        if all(not cell.fully_frozen for cell in cells):  # else the probe is the fully frozen cell's own
+            share += network.probe_seconds / len(cells)
+        for cell in cells:
+            if resources.is_taken(cell.cell_id):
+                continue
+            clock.emit(CellStarted(cell.cell_id))
+            try:
+                if isinstance(network, SharedPass) and cell.fully_frozen:
+                    yield _probed(network, cell, cost, share, clock)
+                else:
+                    yield _trained(task, network, cell, cost, share, clock)
+            except FloatingPointError as error:
+                yield failed(task.spec, cell, error)
+
+
+def _by_network(task: MeasureCells) -> list[list[PlannedCell]]:
+    """The cells in the order in which they were asked for, together where they share a network.
+
+    With random weights every seed has a network of its own; the hand-made CNN is built anew for each cell anyway.
+    """
+    cells = cells_to_measure(task.spec, task.cells)
+    if order := task.cells:
+        cells.sort(key=lambda cell: order.index(cell.cell_id))
+    if task.spec.pretrained or task.spec.backbone.from_scratch:
+        return [cells] if cells else []
+    return [[cell for cell in cells if cell.seed == seed] for seed in dict.fromkeys(cell.seed for cell in cells)]
+
+
+def _prepared(
+    task: MeasureCells, resources: Resources, cells: list[PlannedCell], clock: Clock
+) -> tuple[Network | None, Mapping[PlannedCell, FloatingPointError]]:
+    """What the cells share, and the cells that cannot be measured since activations at their boundary are too large.
+
+    The probe and `none` do not need these activations. Without a cell that is left there is no network.
+    """
+    spec = task.spec
+    if spec.backbone.from_scratch:
+        return ScratchNetwork(spec, resources), {}
+    too_large: FloatingPointError
     try:
-        network = pass_through(job, backbone, wanted, clock)
+        return shared_pass(spec, resources, cells, clock), {}
     except FloatingPointError as error:
         too_large = error
-    if too_large:  # activations between the first stage and the last: the probe and `none` do not need them
-        for cell in wanted:
-            if 0 < cell.frozen < cell.stages and not job.is_taken(cell.cell_id):
-                clock.emit(failed(job, cell, too_large))
-        wanted = [cell for cell in wanted if cell.frozen in (0, cell.stages)]
-        if not wanted:
-            return
-        without = replace(job, freeze=tuple(freeze for freeze in job.freeze if freeze in ("all", "none")))
-        network = pass_through(without, backbone, wanted, clock)
-    columns = {} if job.trial else _cost(job, network, clock)
-    shared = (clock.spent(*SHARED_PHASES) - before + clock.spent(*COST_PHASES) - before_cost) / len(wanted)
-    if all(cell.frozen < cell.stages for cell in wanted):  # else the probe is the fully frozen cell's own
-        shared += network.probe_seconds / len(wanted)
-    probed = {"path": [asdict(step) for step in network.path.steps], "chosen": network.path.chosen}
-    for cell in wanted:
-        if job.is_taken(cell.cell_id):
-            continue
-        clock.emit(CellStarted(cell.cell_id))
-        began = time.perf_counter()
-        try:
-            if cell.frozen == cell.stages:
-                head, data = network.path.head, job.dataset
-                found = {name: head(network.features, data.indices(name)) for name in SPLITS}
-                row = columns | {
-                    "engine": network.ran.engine,
-                    "precision": network.ran.precision,
-                    "trainable_params": head.weights.size + head.bias.size,
-                    "fit_seconds": network.probe_seconds,
-                    "wall_seconds": shared + network.probe_seconds + time.perf_counter() - began,
-                    **(network.scores.columns() if network.scores else {}),
-                }
-                random = None if job.pretrained else keep_weights(job, cell, network.base, clock, head=head)
-                trace = {"probe": probed, "engine": asdict(network.ran)}
-                trace |= {"transferability": asdict(network.scores)} if network.scores else {}
-                why = network.ran.instead()
-                clock.emit(finished(job, cell, found, row=row, trace=trace, reason=why, head=head, model=random))
-            else:
-                _fine_tuned(job, network, cell, columns, shared, clock)
-        except FloatingPointError as error:
-            clock.emit(failed(job, cell, error))
+    broken = [cell for cell in cells if 0 < cell.frozen < cell.stages]
+    unusable = {cell: too_large for cell in broken if not resources.is_taken(cell.cell_id)}
+    left = [cell for cell in cells if cell not in broken]
+    if not left:
+        return None, unusable
+    uncut = replace(spec, freeze=tuple(freeze for freeze in spec.freeze if freeze in ("all", "none")))
+    return shared_pass(uncut, resources, left, clock), unusable
 
 
-def _source(job: Job, network: Network, cell: PlannedCell) -> tuple[Batches, Sequence[float]]:
-    """What the trained part of a cell reads, and the scales of its inputs."""
-    data, pixels = job.dataset, job.images()
-    if cell.frozen == 0:
-        augment = augment_of(job, 0) != "none"
-        return PixelBatches(pixels, data.rows, augment=augment, flips=data.flips), []
-    if cell.frozen in network.kept:
-        kept = network.kept[cell.frozen]
-        return StoredActivationBatches(kept), kept.scales
-    prefix = frozen_up_to(job, network.backbone, network.body, [cell.frozen], seed=cell.seed, pooled=False)
-    prefix.settle(sample(pixels, data.rows))
-    return RecomputedActivationBatches(prefix, pixels, data.rows, views=views_of(job), flips=data.flips), prefix.scales
+def _cost(task: MeasureCells, resources: Resources, network: Network, clock: Clock) -> dict[str, Any]:
+    """What inference costs; of cells that are only tried nobody asks."""
+    if not task.schedule.complete:
+        return {}
+    model, precision = network.deployed()
+    return inference_cost.columns(task.spec, resources, model, clock, precision=precision)
 
 
-def _tail(job: Job, network: Network, cell: PlannedCell, scales: Sequence[float]) -> keras.Model:
-    """What is trained of the network, its head at the probe's solution. Seeds share it, and what it has compiled."""
-    if cell.frozen not in network.tails:
-        network.tails.clear()  # each holds the memory of its compiled steps, and the cells come depth by depth
-        base, start, options = network.base, network.start, {"pretrained": job.pretrained}
-        with graph.computing_in(network.precision):
-            if cell.frozen:
-                tail = trainable_part.trainable_tail(base, network.boundaries[cell.frozen], scales, start, **options)
-            else:
-                tail = trainable_part.trainable_model(base, network.backbone, start, **options)
-        network.tails[cell.frozen] = tail
-    model = network.tails[cell.frozen]
-    model.get_layer("head").set_weights([network.start.weights, network.start.bias])
-    return model
+def _probed(
+    network: SharedPass, cell: PlannedCell, cost: Mapping[str, Any], share: float, clock: Clock
+) -> CellFinished:
+    """The fully frozen cell: the best linear probe on val."""
+    began, spec, data = time.perf_counter(), network.spec, network.spec.dataset
+    head, ran = network.probe.head, network.frozen.model.ran
+    probabilities = {name: head(network.features, data.indices(name)) for name in SPLITS}
+    model = None
+    if not spec.pretrained:  # no file of pretrained weights holds such a network
+        model = keep_weights(spec, network.resources, cell, network.base, clock, head=head)
+    row = {
+        **cost,
+        "engine": ran.engine,
+        "precision": ran.precision,
+        "trainable_params": head.weights.size + head.bias.size,
+        "fit_seconds": network.probe_seconds,
+        "wall_seconds": share + network.probe_seconds + time.perf_counter() - began,
+    }
+    probe = {"path": [asdict(step) for step in network.probe.steps], "chosen": network.probe.chosen}
+    trace: dict[str, Any] = {"probe": probe, "engine": asdict(ran)}
+    if network.scores:
+        row |= network.scores.columns()
+        trace["transferability"] = asdict(network.scores)
+    reason = ran.instead()
+    return finished(spec, cell, probabilities, row=row, trace=trace, reason=reason, head=head, model=model)
 
 
-def _fine_tuned(
-    job: Job, network: Network, cell: PlannedCell, columns: dict[str, Any], shared: float, clock: Clock
-) -> None:
-    """Train what is not frozen, from the probe's solution, then leave the network as it was."""
-    data = job.dataset
-    before = clock.spent(Phase.FINE_TUNING, Phase.EVALUATION)
-    began = time.perf_counter()
+def _trained(
+    task: MeasureCells, network: Network, cell: PlannedCell, cost: Mapping[str, Any], share: float, clock: Clock
+) -> CellFinished:
+    """A cell of which something is trained; the network is left as it was."""
+    spec, data, batch = task.spec, task.spec.dataset, network.resources.inference_batch
+    before, began = clock.spent(network.phase, Phase.EVALUATION), time.perf_counter()
     keras.utils.set_random_seed(cell.seed)
+    plan = fine_tuning.TrainingPlan.of(spec, seed=cell.seed, schedule=task.schedule, inference_batch=batch)
     try:
-        with clock.phase(Phase.FINE_TUNING) as report:
-            source, scales = _source(job, network, cell)
-            if cell.frozen == 0 and not job.trial:
-                clock.emit(Message(_estimate(job, cell, network)))
-            model = _tail(job, network, cell, scales)
+        with clock.phase(network.phase) as report:
+            if task.schedule.complete and (text := network.announcement(cell, plan)):
+                clock.emit(Message(text))
+            part = network.trainable(cell)
+            train, val = data.indices("train"), data.indices("val")
             trained = fine_tuning.train(
-                model,
-                source,
-                data.labels,
-                train=data.indices("train"),
-                val=data.indices("val"),
-                epochs=job.epochs,
-                batch_size=job.batch_size,
-                rates=_rates(job),
-                seed=cell.seed,
-                stop_after=job.trial.epochs if job.trial else None,
-                inference_batch=job.inference_batch,
-                progress=report,
+                part.model, part.batches, data.labels, train=train, val=val, plan=plan, progress=report
             )
         fit_seconds = time.perf_counter() - began
         clock.seconds[Phase.STARTING] = clock.spent(Phase.STARTING) + trained.starting
-        if job.trial:
-            clock.emit(screening.trained(job, cell, model, source, seconds=fit_seconds))
-            return
+        if not task.schedule.complete:
+            return tried_training(task, cell, part, batch=batch, seconds=fit_seconds)
         with clock.phase(Phase.EVALUATION):
-            found = {
-                name: fine_tuning.predict(model, source, data.indices(name), batch=job.inference_batch)
-                for name in SPLITS
+            probabilities = {
+                name: fine_tuning.predict(part.model, part.batches, data.indices(name), batch=batch) for name in SPLITS
             }
-        head = trainable_part.raw_head(network.start, *model.get_layer("head").get_weights())
-        after = network.boundaries.get(cell.frozen) if job.pretrained else None
-        kept = keep_weights(job, cell, network.base, clock, after=after, head=head)
+        weights = keep_weights(
+            spec, network.resources, cell, part.network, clock, after=part.after, head=part.fitted_head()
+        )
     finally:
-        fine_tuning.restore(network.base, network.state)
-    ran = source.prefix.ran if isinstance(source, RecomputedActivationBatches) else network.ran if cell.frozen else None
-    row = columns | {
+        network.restore()
+    ran = part.batches.engine
+    row = {
+        **cost,
         "engine": ran.engine if ran else "keras",
         "precision": network.precision,
-        "trainable_params": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+        "trainable_params": part.parameters,
         "fit_seconds": fit_seconds,
-        "wall_seconds": shared + clock.spent(Phase.FINE_TUNING, Phase.EVALUATION) - before,
+        "wall_seconds": share + clock.spent(network.phase, Phase.EVALUATION) - before,
     }
-    path = network.path
-    trace = {
-        "training": trained.trace(),
-        "start_strength": path.steps[path.gentle(len(data.indices("val")))].strength if job.pretrained else None,
-        "probe_score": path.steps[path.chosen].score,
-        "inputs": type(source).__name__,
-        "engine": asdict(ran) if ran else None,
-    }
-    rest = network.precision if network.precision != job.precision else ""
-    telling = ran if ran and ran.reason else network.ran  # a prefix may stand a check that the features did not
-    reasons = [telling.instead(frozen=telling is ran, trained=rest)]
-    if trained.best.score <= path.steps[path.chosen].score:
-        reasons.append("no learning rate beat the frozen probe on val")
-    if isinstance(source, RecomputedActivationBatches):
-        reasons.append("the boundary's activations did not fit the disk budget and were computed anew for every batch")
-    clock.emit(finished(job, cell, found, row=row, trace=trace, reason="; ".join(filter(None, reasons)), model=kept))
-
-
-def _rates(job: Job) -> tuple[float, ...]:
-    rates = recipe.LEARNING_RATES if job.pretrained else recipe.LEARNING_RATES_FROM_SCRATCH
-    return rates[:1] if job.trial else rates
-
-
-def _cost(job: Job, network: Network, clock: Clock) -> dict[str, Any]:
-    own = job.engine == "keras"  # exports of what another engine ran are float32
-    body = graph.frozen_part(network.base if own else network.body, network.backbone)
-    model = inference_cost.deployed(body, len(job.dataset.class_names))
-    return inference_cost.columns(job, model, clock, precision=network.precision if own else "float32")
-
-
-def _estimate(job: Job, cell: PlannedCell, network: Network) -> str:
-    """How long training everything will take at most, from the frozen pass: a training step is about three of it."""
-    data, rates = job.dataset, len(_rates(job))
-    passes = 3 * len(data.indices("train")) + len(data.indices("val"))
-    an_epoch = network.pass_seconds * passes / len(data.ids)
-    minutes = max(1, round(an_epoch * job.epochs * rates / 60))
-    trials = (
-        f"{rates} learning rates, at most {job.epochs} epochs each" if rates > 1 else f"at most {job.epochs} epochs"
-    )
-    return f"{job.label} @ {cell.freeze}: training all of it takes up to {minutes} min ({trials})"
-
-
-def _scratch_cells(job: Job, wanted: list[PlannedCell], clock: Clock) -> None:
-    """The hand-made CNN, trained from pixels once per seed."""
-    data, pixels = job.dataset, job.images()
-    source = PixelBatches(pixels, data.rows, augment=augment_of(job, 0) != "none", flips=data.flips)
-    columns: dict[str, Any] = {}
-    own = (Phase.BUILDING, Phase.TRAINING, Phase.EVALUATION)
-    for cell in wanted:
-        if job.is_taken(cell.cell_id):
-            continue
-        clock.emit(CellStarted(cell.cell_id))
-        before = clock.spent(*own)
-        keras.utils.set_random_seed(cell.seed)
-        with clock.phase(Phase.BUILDING):
-            model = scratch_cnn.build(image_size=job.image_size, classes=len(data.class_names))
-        columns = (
-            {}
-            if job.trial
-            else columns or inference_cost.columns(job, inference_cost.deployed(model), clock, precision=job.precision)
-        )
-        began = time.perf_counter()
-        try:
-            with clock.phase(Phase.TRAINING) as report:
-                trained = fine_tuning.train(
-                    model,
-                    source,
-                    data.labels,
-                    train=data.indices("train"),
-                    val=data.indices("val"),
-                    epochs=job.epochs,
-                    batch_size=job.batch_size,
-                    rates=recipe.LEARNING_RATES_FROM_SCRATCH,
-                    seed=cell.seed,
-                    stop_after=job.trial.epochs if job.trial else None,
-                    inference_batch=job.inference_batch,
-                    progress=report,
-                )
-            fit_seconds = time.perf_counter() - began
-            clock.seconds[Phase.STARTING] = clock.spent(Phase.STARTING) + trained.starting
-            if job.trial:
-                clock.emit(screening.trained(job, cell, model, source, seconds=fit_seconds))
-                continue
-            with clock.phase(Phase.EVALUATION):
-                found = {
-                    name: fine_tuning.predict(model, source, data.indices(name), batch=job.inference_batch)
-                    for name in SPLITS
-                }
-            row = columns | {
-                "engine": "keras",
-                "trainable_params": model.count_params(),
-                "fit_seconds": fit_seconds,
-                "wall_seconds": clock.spent(*own) - before + clock.spent(*COST_PHASES) / len(wanted),
-            }
-            kept = keep_weights(job, cell, model, clock)
-            clock.emit(finished(job, cell, found, row=row, trace={"training": trained.trace()}, model=kept))
-        except FloatingPointError as error:
-            clock.emit(failed(job, cell, error))
+    trace = {"training": trained.trace(), **network.trace(part)}
+    reason = network.reason(part, trained)
+    return finished(spec, cell, probabilities, row=row, trace=trace, reason=reason, model=weights)

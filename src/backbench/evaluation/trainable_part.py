@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from backbench.backbones import graph, stages
 from backbench.core.backbone import Backbone
+from backbench.evaluation.batches import Batches
 from backbench.evaluation.eigenbasis import BLOCK_ROWS
 from backbench.evaluation.linear_probe import Head
 
@@ -28,6 +29,30 @@ class HeadInit:
     deviation: NDArray[np.float32]
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainablePart:
+    """What is trained for a cell: `model` maps what `batches` gives to logits [b, C].
+
+    It shares variables with `network`, whose weights are stored afterwards, those `after` a boundary where there is
+    one. `init` is where the dense head on its features started; None where the network has a head of its own.
+    """
+
+    model: keras.Model
+    batches: Batches
+    network: keras.Model
+    init: HeadInit | None = None
+    after: stages.Boundary | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters."""
+        return sum(int(np.prod(variable.shape)) for variable in self.model.trainable_variables)
+
+    def fitted_head(self) -> Head | None:
+        """The trained head on raw features."""
+        return raw_head(self.init, *self.model.get_layer("head").get_weights()) if self.init else None
 
 
 def start_from(head: Head, features: NDArray[Any], train: NDArray[np.int64]) -> HeadInit:

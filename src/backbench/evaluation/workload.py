@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from backbench.core import recipe
 from backbench.core.cells import PlannedCell, augment_of
 from backbench.core.cells import cells_to_measure as cells_wanted
-from backbench.core.job import Job
+from backbench.core.job import Job, Schedule
 
 # A training step in forward passes: forward, and backward to the inputs and to the weights.
 STEP = 3
@@ -41,21 +41,23 @@ class Workload:
 
 def workload_of(job: Job, wanted: Collection[str]) -> Workload:
     """The work of the cells with these ids. The number of epochs is the most that there can be."""
-    cells = cells_wanted(job, wanted)
-    images = job.dataset.sizes
+    cells = cells_wanted(job.spec, wanted)
+    images = job.spec.dataset.sizes
     everything, train, val = sum(images.values()), images["train"], images["val"]
-    if job.backbone is None or not cells:
-        forward = scratch_flops(job.image_size, len(job.dataset.class_names))
+    if job.spec.backbone.from_scratch:
+        forward = sum(stage_flops(job))
         once = _training(job, forward, 0.0, train, val) + everything * forward
         return Workload(0.0, 0.0, {cell.cell_id: once for cell in cells}, 0, 0)
     flops = stage_flops(job)
-    width = job.backbone.stages[-1].shapes[0][-1]
-    views = job.views if augment_of(job, 1) != "none" else 1
+    width = job.spec.backbone.stages[-1].shapes[0][-1]
+    views = job.spec.views if augment_of(job.spec, 1) != "none" else 1
     rows = everything + (views - 1) * train
-    passes = 1 if job.pretrained else len({cell.seed for cell in cells})
+    passes = 1 if job.spec.pretrained else len({cell.seed for cell in cells})
     seen = views * train
     rank = min(seen, width)
-    probe = 4.0 * seen * rank * len(job.dataset.class_names) * ITERATIONS + 2.0 * seen * width * rank + 10.0 * rank**3
+    probe = (
+        4.0 * seen * rank * len(job.spec.dataset.class_names) * ITERATIONS + 2.0 * seen * width * rank + 10.0 * rank**3
+    )
     kept = kept_bytes(job, cells, rows)
     training = {}
     for cell in cells:
@@ -69,62 +71,49 @@ def workload_of(job: Job, wanted: Collection[str]) -> Workload:
 
 def flops(job: Job) -> float:
     """FLOPs of all of a job that computes with its network."""
-    work = workload_of(job, [cell.cell_id for cell in cells_wanted(job)])
+    work = workload_of(job, [cell.cell_id for cell in cells_wanted(job.spec)])
     return work.frozen + sum(work.training.values())
 
 
 def _training(job: Job, trained: float, recomputed: float, train: int, val: int) -> float:
-    trials, epochs = (len(recipe.LEARNING_RATES) if job.pretrained else 1), job.epochs
-    if job.trial:
-        trials, epochs = 1, job.trial.epochs or 0
+    trials, epochs = (len(recipe.LEARNING_RATES) if job.spec.pretrained else 1), job.spec.epochs
+    if isinstance(job.effort, Schedule) and job.effort.stop_after:
+        trials, epochs = 1, job.effort.stop_after
     return trials * epochs * (train * (STEP * trained + recomputed) + val * (trained + recomputed))
 
 
 def memory_of(job: Job) -> float:
     """Roughly the bytes that the process of a job will take at most, mapped files aside: they can be dropped."""
-    if job.backbone is None:
-        return FRAMEWORK + ACTIVATION_COPIES * 4.0 * job.batch_size * job.image_size**2 * 16
-    cells = cells_wanted(job)
+    if job.spec.backbone.from_scratch:  # its first map is by far the largest
+        return FRAMEWORK + ACTIVATION_COPIES * 4.0 * job.spec.batch_size * job.spec.image_size**2 * 16
+    cells = cells_wanted(job.spec)
     trains = any(cell.frozen < cell.stages for cell in cells)
-    stages = job.backbone.stages
+    stages = job.spec.backbone.stages
     largest = max(
-        sum(math.ceil(job.image_size / stage.stride) ** 2 * shape[-1] for shape in stage.shapes) for stage in stages
+        sum(math.ceil(job.spec.image_size / stage.stride) ** 2 * shape[-1] for shape in stage.shapes)
+        for stage in stages
     )
     width = stages[-1].shapes[0][-1]
     copies = 1 + (TRAINED_COPIES if trains else 1)
-    images = max(job.inference_batch, job.batch_size if trains else 0)
-    return FRAMEWORK + 4.0 * (copies * job.backbone.params + ACTIVATION_COPIES * images * largest + 3 * width**2)
+    images = max(job.resources.inference_batch, job.spec.batch_size if trains else 0)
+    return FRAMEWORK + 4.0 * (copies * job.spec.backbone.params + ACTIVATION_COPIES * images * largest + 3 * width**2)
 
 
 def stage_flops(job: Job) -> list[float]:
     """FLOPs of one image in each stage, at the job's image size: convolutions grow with the area."""
-    if job.backbone is None:
-        return []
-    shrunk = job.image_size / job.backbone.native_size
-    return [stage.flops * shrunk**2 for stage in job.backbone.stages]
+    shrunk = job.spec.image_size / job.spec.backbone.native_size
+    return [stage.flops * shrunk**2 for stage in job.spec.backbone.stages]
 
 
 def kept_bytes(job: Job, cells: Collection[PlannedCell], rows: int) -> dict[int, int]:
     """Bytes of so many rows of the boundaries that may be kept, by the number of frozen stages, the deepest first."""
-    if job.backbone is None:
-        return {}
     depths = sorted({cell.frozen for cell in cells if 0 < cell.frozen < cell.stages}, reverse=True)
-    room, found = job.keep_bytes, {}
+    room, found = job.resources.keep_bytes, {}
     for depth in depths:
-        stage = job.backbone.stages[depth - 1]
-        side = math.ceil(job.image_size / stage.stride)
+        stage = job.spec.backbone.stages[depth - 1]
+        side = math.ceil(job.spec.image_size / stage.stride)
         needed = 2 * rows * sum(side * side * shape[-1] for shape in stage.shapes)
         if needed <= room:
             room -= needed
             found[depth] = needed
     return found
-
-
-def scratch_flops(image_size: int, classes: int) -> float:
-    """FLOPs of one image in the hand-made CNN (`backbones/scratch.py`)."""
-    side, channels, flops = image_size, 3, 0.0
-    for stage in range(max(2, math.ceil(math.log2(image_size / 8)))):
-        wider = min(16 * 2**stage, 128)
-        flops += 2 * 9 * channels * wider * side**2
-        side, channels = side // 2, wider
-    return flops + 2 * 256 * (side * side * channels + classes)

@@ -97,7 +97,9 @@ class Attempt:
         return Attempt(job, **{"number": self.number + 1, "halved": self.halved, **changed})
 
     def _with_less_memory(self, reason: str) -> str:
-        said = f"memory ran out at first: what trains nothing ran on {self.job.inference_batch} images at a time"
+        said = (
+            f"memory ran out at first: what trains nothing ran on {self.job.resources.inference_batch} images at a time"
+        )
         return f"{reason}; {said}" if reason else said
 
 
@@ -113,14 +115,14 @@ def after(attempt: Attempt, end: JobFailure) -> tuple[list[JobFailure], Attempt 
         return [], attempt.next(job, killed=attempt.cell)
     if end.presumed and training:
         end = replace(end, reason=f"twice, {end.reason}")
-    if end.memory and training and attempt.cell and job.batch_size > 1:
-        smaller = _with_batch(replace(job, wanted=(attempt.cell,)), job.batch_size // 2)
+    if end.memory and training and attempt.cell and job.spec.batch_size > 1:
+        smaller = _with_batch(job.owing((attempt.cell,)), job.spec.batch_size // 2)
         return [], attempt.next(smaller, trial_for=attempt, why=end.reason)
-    if end.memory and not training and attempt.halved < HALVINGS and job.inference_batch > 1:
-        smaller = replace(job, inference_batch=job.inference_batch // 2)
+    if end.memory and not training and attempt.halved < HALVINGS and job.resources.inference_batch > 1:
+        smaller = job.with_resources(inference_batch=job.resources.inference_batch // 2)
         return [], attempt.next(smaller, halved=attempt.halved + 1)
     if end.memory and attempt.halved:
-        end = replace(end, reason=f"{end.reason}; {job.inference_batch} images at a time were still too many")
+        end = replace(end, reason=f"{end.reason}; {job.resources.inference_batch} images at a time were still too many")
     return _without_one(attempt, end)
 
 
@@ -134,10 +136,10 @@ def after_loss(attempt: Attempt, end: JobFailure) -> tuple[list[JobFailure], Att
 
 
 def _after_trial(trial: Attempt, stopped: Attempt, end: JobFailure) -> tuple[list[JobFailure], Attempt | None]:
-    job, batch = stopped.job, trial.job.batch_size
+    job, batch = stopped.job, trial.job.spec.batch_size
     if end != FITS and end.memory and batch > 1:
         return [], trial.next(_with_batch(trial.job, batch // 2), trial_for=stopped, why=trial.why)
-    said = f"a training step of {job.batch_size} images does not fit into memory"
+    said = f"a training step of {job.spec.batch_size} images does not fit into memory"
     if end == FITS:
         said += f", one of {batch} does: --batch-size {batch} is another recipe, for a folder of its own (--out)"
     elif end.memory:
@@ -150,7 +152,7 @@ def _after_trial(trial: Attempt, stopped: Attempt, end: JobFailure) -> tuple[lis
 def _without_one(attempt: Attempt, end: JobFailure) -> tuple[list[JobFailure], Attempt | None]:
     """The cell in work is at fault, and the others go on; without one it is what all of them share."""
     rest = without(attempt.job, attempt.cell)
-    if end.status == Status.SKIPPED or attempt.cell is None or not rest.wanted:
+    if end.status == Status.SKIPPED or attempt.cell is None or not rest.cells:
         return [end], None
     return [replace(end, cells=(attempt.cell,))], attempt.next(rest)
 
@@ -164,18 +166,19 @@ def overrun(attempt: Attempt, timeout: float) -> JobFailure:
 
 def _with_batch(job: Job, batch_size: int) -> Job:
     """The same cells with another batch, by which they have other ids."""
-    other = replace(job, batch_size=batch_size)
+    other = job.with_spec(batch_size=batch_size)
     theirs = {
-        ours.cell_id: theirs.cell_id for ours, theirs in zip(planned_cells(job), planned_cells(other), strict=True)
+        ours.cell_id: theirs.cell_id
+        for ours, theirs in zip(planned_cells(job.spec), planned_cells(other.spec), strict=True)
     }
-    return replace(other, wanted=tuple(theirs[cell] for cell in owed(job)), drafts=None)
+    return other.owing(tuple(theirs[cell] for cell in owed(job))).with_resources(drafts=None)
 
 
 def without(job: Job, cell: str | None) -> Job:
     """A job that owes everything but this."""
-    return replace(job, wanted=tuple(other for other in owed(job) if other != cell))
+    return job.owing(tuple(other for other in owed(job) if other != cell))
 
 
 def owed(job: Job) -> tuple[str, ...]:
     """Ids of the cells that a job still has to measure, in its order."""
-    return tuple(cell.cell_id for cell in planned_cells(job)) if job.wanted is None else job.wanted
+    return tuple(cell.cell_id for cell in planned_cells(job.spec)) if job.cells is None else job.cells

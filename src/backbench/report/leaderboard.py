@@ -11,8 +11,8 @@ import pandas as pd
 from backbench.analysis import Recommendation, numbers, pareto
 from backbench.analysis.frames import GROUP, depth_order, tidy
 from backbench.analysis.wording import IN_THE_SET, frozen
+from backbench.core.backbone import RANDOM_WEIGHTS
 from backbench.core.columns import COLUMNS
-from backbench.core.records import RANDOM_WEIGHTS
 from backbench.report.loader import ReportData
 
 MEANINGS = {column.name: column.meaning for column in COLUMNS}

@@ -16,9 +16,9 @@ from markupsafe import Markup
 from backbench.analysis import Candidate, Recommendation, numbers
 from backbench.analysis.frames import GROUP, tidy
 from backbench.analysis.wording import frozen
+from backbench.core.backbone import RANDOM_WEIGHTS
 from backbench.core.cells import Status
 from backbench.core.dataset import SPLITS
-from backbench.core.records import RANDOM_WEIGHTS
 from backbench.report import appendix, incomplete, leaderboard, live, transferability, warnings
 from backbench.report.drawing import Picture
 from backbench.report.error_gallery import Gallery
@@ -68,7 +68,7 @@ def render(
     touched = {picture.name: picture.live for picture in pictures if picture.live}
     scripts = ["\n".join(map(_asset, SCRIPTS)), *([live.script()] if touched else [])]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("backbench.report.build"),
+        loader=jinja2.PackageLoader("backbench.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -127,7 +127,7 @@ def _whole(text: str, most: int = UNBROKEN) -> Markup:
 
 
 def _asset(name: str) -> str:
-    return files("backbench.report.build").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("backbench.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _facts(table: pd.DataFrame, run: RunRecord) -> list[str]:

@@ -233,7 +233,9 @@ def record(
         command="\n".join(dict.fromkeys([*earlier.command.splitlines(), command_of(exact)])),
         request={name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
         resolved=dict(resolved),
-        planned=tuple(dict.fromkeys([*earlier.planned, *(cell.key for job in jobs for cell in planned_cells(job))])),
+        planned=tuple(
+            dict.fromkeys([*earlier.planned, *(cell.key for job in jobs for cell in planned_cells(job.spec))])
+        ),
         # Once private, images stay out of the page until somebody asks for them.
         images=earlier.images if request.images is None else request.images,
         protocol=protocol(request, dataset),

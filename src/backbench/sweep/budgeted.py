@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from backbench.budget.online_cost_model import OnlineCostModel
 from backbench.budget.protocol import Arm, Measurement, PerItemScores, Round
 from backbench.budget.strategies import DEFAULT, STRATEGIES
 from backbench.core.cells import CellKey, PlannedCell, Status, planned_cells
-from backbench.core.job import Job, Trial
+from backbench.core.job import Effort, Job, Screening
 from backbench.results import store
 from backbench.sweep.controller import MeasurementRequest, SweepController
 from backbench.sweep.options import Budget
@@ -33,7 +33,7 @@ UNPROBED = "its frozen probe failed"
 
 # Where a cell is: the position of its job, and its key.
 Place = tuple[int, CellKey]
-Groups = dict[tuple[int, Trial | None], list[Place]]
+Groups = dict[tuple[int, Effort], list[Place]]
 
 
 @dataclass
@@ -83,14 +83,14 @@ class BudgetedSweep:
 
     def _search(self, run: Callable[..., Any]) -> None:
         self.dropped.clear()
-        search = STRATEGIES[DEFAULT](self.arms, train=len(self.jobs[0].dataset.indices("train")))
+        search = STRATEGIES[DEFAULT](self.arms, train=len(self.jobs[0].spec.dataset.indices("train")))
         asked: Round | None = next(search)
         while asked is not None:
             for arm, reason in asked.dropped.items():
                 position, key = self.places[arm.cells[0]]
                 self.dropped[position, key.freeze] = reason
             self.purse.full = sum(
-                self.prices.expected(job, [cell.cell_id for cell in planned_cells(job)]) for job in self.jobs
+                self.prices.expected(job, [cell.cell_id for cell in planned_cells(job.spec)]) for job in self.jobs
             )
             self.work.bar.say(asked.name)
             self.work.do(self._orders(asked), partial(run, deadline=self.purse.end))
@@ -119,28 +119,28 @@ class BudgetedSweep:
         )
         if counts.get(Status.OK):
             return said
-        least = min(self._price(job, [(0, cell.key)]) for job in self.jobs for cell in planned_cells(job)[:1])
+        least = min(self._price(job, [(0, cell.key)]) for job in self.jobs for cell in planned_cells(job.spec)[:1])
         return f"{said}; the quickest of them is expected to take {numbers.duration(least)}: give it more"
 
     def _arms(self) -> Iterator[Arm]:
-        several = len({job.image_size for job in self.jobs}) > 1
+        several = len({job.spec.image_size for job in self.jobs}) > 1
         for position, job in enumerate(self.jobs):
-            network = job.label + (f" {job.image_size} px" if several else "")
-            cells = [cell for cell in planned_cells(job) if not cell.impossible]
+            network = job.label + (f" {job.spec.image_size} px" if several else "")
+            cells = [cell for cell in planned_cells(job.spec) if not cell.impossible]
             for freeze in dict.fromkeys(cell.freeze for cell in cells):
                 keys = []
                 for cell in cells:
                     if cell.freeze == freeze:
                         keys.append(f"{position}:{freeze}#{cell.seed}")
                         self.places[keys[-1]] = position, cell.key
-                frozen = job.backbone is not None and freeze == "all"
+                frozen = freeze == "all"
                 yield Arm(
                     network,
-                    job.backbone.family if job.backbone else "scratch",
+                    job.spec.backbone.family,
                     freeze,
                     tuple(keys),
-                    0 if frozen else job.epochs,
-                    (job.backbone.imagenet_top1 or 0.0) if job.backbone and job.pretrained else 0.0,
+                    0 if frozen else job.spec.epochs,
+                    (job.spec.backbone.imagenet_top1 or 0.0) if job.spec.pretrained else 0.0,
                 )
 
     def _orders(self, asked: Round) -> Iterator[MeasurementRequest]:
@@ -151,23 +151,21 @@ class BudgetedSweep:
         for step in asked.steps:
             place = self.places[step.cell]
             if not self._over(place) and self._seen(step) is None:
-                groups.setdefault((place[0], step.trial), []).append(place)
+                groups.setdefault((place[0], step.effort), []).append(place)
         before = self.started
         for limit in (until, self.purse.deadline):
-            for (position, trial), places in self._in_order(groups):
-                wanted = self._that_fit(replace(self.jobs[position], trial=trial), places, limit - time.monotonic())
+            for (position, effort), places in self._in_order(groups):
+                wanted = self._that_fit(self.jobs[position].with_effort(effort), places, limit - time.monotonic())
                 if wanted and (limit == until or self.started == before):  # of what is too long for a round, only one
                     self.started += 1
-                    yield MeasurementRequest(position, frozenset(key for _, key in wanted), trial)
+                    yield MeasurementRequest(position, frozenset(key for _, key in wanted), effort)
                     del places[: len(wanted)]
 
-    def _in_order(self, groups: Groups) -> list[tuple[tuple[int, Trial | None], list[Place]]]:
+    def _in_order(self, groups: Groups) -> list[tuple[tuple[int, Effort], list[Place]]]:
         """As they were asked for; while nothing was measured the cheapest first: it tells what the others will take."""
         found = list(groups.items())
         if found and not self.prices.said:
-            first = min(
-                found, key=lambda group: self._price(replace(self.jobs[group[0][0]], trial=group[0][1]), group[1])
-            )
+            first = min(found, key=lambda group: self._price(self.jobs[group[0][0]].with_effort(group[0][1]), group[1]))
             found.remove(first)
             found.insert(0, first)
         return found
@@ -201,17 +199,18 @@ class BudgetedSweep:
             return None
         found = store.read_cell(self.work.directory, stored.cell_id)
         trial = found.trace.get("trial", {})
-        if step.trial and {name: trial.get(name) for name in asdict(step.trial)} == asdict(step.trial):
+        effort = step.effort
+        if {name: trial.get(name) for name in effort.record()} == effort.record() and not effort.complete:
             return np.array(trial["items"])
-        if found.status != Status.OK or (step.trial and step.trial.images):
+        if found.status != Status.OK or isinstance(effort, Screening):
             return None
         answers = store.read_predictions(self.work.directory, stored.cell_id)
         final = metrics.tempered_logs(answers["val_probs"], answers["val_labels"])
-        return as_tried(final, first_curve(found), epochs=step.trial.epochs or 1) if step.trial else final
+        return as_tried(final, first_curve(found), epochs=effort.stop_after) if effort.stop_after else final
 
     def _why(self, position: int, cell: PlannedCell) -> str:
         job = self.jobs[position]
-        probes = (self.work.stored(job, other) for other in planned_cells(job) if other.freeze == "all")
+        probes = (self.work.stored(job, other) for other in planned_cells(job.spec) if other.freeze == "all")
         failed = any(probe is not None and probe.status == Status.FAILED for probe in probes)
         return self.dropped.get((position, cell.freeze), UNPROBED if failed else UNSPENT)
 
@@ -229,4 +228,4 @@ class BudgetedSweep:
 
 def _cells(job: Job, places: Iterable[Place]) -> list[PlannedCell]:
     wanted = {key for _, key in places}
-    return [cell for cell in planned_cells(job) if cell.key in wanted]
+    return [cell for cell in planned_cells(job.spec) if cell.key in wanted]

@@ -26,7 +26,7 @@ from backbench.core.cells import (
 from backbench.core.dataset import Listing
 from backbench.core.errors import BackbenchError, UnavailableError
 from backbench.core.events import COST_PHASES, CellFinished, Event, Message, Progress, Summary
-from backbench.core.job import Job, Trial
+from backbench.core.job import FULL, Effort, Job, Screening
 from backbench.core.request import Request
 from backbench.executors.retry import JobFailure
 from backbench.results import store
@@ -74,9 +74,9 @@ class SweepController:
         self.tried: set[str] = set()
         self.counted: set[int] = set()
         self.running: dict[int, tuple[Job, float, float]] = {}
-        self.open = {job.series for job in jobs}
-        wanted = {job.backbone.name: job.backbone for job in jobs if job.backbone and job.pretrained}
-        self.supply = WeightsPrefetcher(wanted.values(), cache=jobs[0].cache, mirrors=request.mirrors)
+        self.open = {job.spec.series for job in jobs}
+        wanted = {job.spec.backbone.name: job.spec.backbone for job in jobs if job.spec.pretrained}
+        self.supply = WeightsPrefetcher(wanted.values(), cache=jobs[0].resources.cache, mirrors=request.mirrors)
         self.ahead = PixelsPrefetcher(listing)
 
     def do(self, orders: Iterable[MeasurementRequest], run: Runner) -> None:
@@ -89,20 +89,20 @@ class SweepController:
         """Jobs with something left to do, once their weights and pixels are at hand, and None until then."""
         for order in orders:
             position, job = order.position, self.jobs[order.position]
-            if job.backbone and job.pretrained and not job.weights:
-                if self.supply.waiting_for(job.backbone):
+            if job.spec.pretrained and not job.spec.weights:
+                if self.supply.waiting_for(job.spec.backbone):
                     self.bar.say(f"{job.label}: getting weights")
-                while self.supply.waiting_for(job.backbone):
+                while self.supply.waiting_for(job.spec.backbone):
                     self.supply.quiet(False)
                     yield None
                 try:
-                    job = replace(job, weights=self.supply.get(job.backbone))
+                    job = job.with_spec(weights=self.supply.get(job.spec.backbone))
                 except UnavailableError as error:
                     if position not in self.counted:
                         self._without_weights(position, job, str(error))
                     continue
             self.jobs[position] = job
-            plans = planned_cells(job)
+            plans = planned_cells(job.spec)
             if position not in self.counted:
                 self._count_held(position, job, plans)
             missing = tuple(cell.cell_id for cell in plans if cell.cell_id not in self.done and order.wants(cell))
@@ -110,9 +110,9 @@ class SweepController:
                 self._over(position, job)
                 continue
             try:
-                job = yield from self._prepared(replace(job, wanted=missing, trial=order.trial))
+                job = yield from self._prepared(job.owing(missing).with_effort(order.effort))
             except BackbenchError as error:
-                self._end(position, replace(job, wanted=missing), JobFailure(Status.SKIPPED, str(error)))
+                self._end(position, job.owing(missing), JobFailure(Status.SKIPPED, str(error)))
                 continue
             self.tried -= set(missing)
             self.bar.say(f"{job.label}: starting")
@@ -136,7 +136,7 @@ class SweepController:
                 seconds = {str(phase): spent for phase, spent in event.seconds.items()}
                 self.summaries.append(JobRecord(event.label, seconds, dict(event.environment)))
                 wall = time.perf_counter() - began
-                self.prices.learn(job, job.wanted or (), said=expected, phases=event.seconds, wall=wall)
+                self.prices.learn(job, job.cells or (), said=expected, phases=event.seconds, wall=wall)
             self._over(position, job)
         elif isinstance(event, JobFailure):
             self._end(position, job, event)
@@ -152,14 +152,14 @@ class SweepController:
 
     def stored(self, job: Job, cell: PlannedCell) -> Cell | None:
         """What is stored of a planned cell, without its trace; before its weights are at hand, whatever these were."""
-        if job.weights or not job.pretrained:
+        if job.spec.weights or not job.spec.pretrained:
             return self.cells.get(cell.cell_id)
         return self.cells.get(self.alike.get(but_weights(cell.identity), ""))
 
     def owed(self, position: int) -> list[PlannedCell]:
         """Cells of a job that a search has left out; what failed earlier keeps its reason."""
         job = self.jobs[position]
-        plans = planned_cells(job)
+        plans = planned_cells(job.spec)
         if position not in self.counted:
             self._count_held(position, job, plans)
         left = []
@@ -183,7 +183,7 @@ class SweepController:
             cell = replace(cell, cell_id=stored.cell_id, identity=stored.identity)
         if trial := self._trial_of(cell.cell_id):
             reason = f"{reason}; {tried_as(trial)}"
-        row = {**empty_row(job, cell), "status": Status.PRUNED}
+        row = {**empty_row(job.spec, cell), "status": Status.PRUNED}
         self._write(CellFinished(Cell(cell.cell_id, Status.PRUNED, reason, cell.identity, row)))
         self.done.add(cell.cell_id)
         self.outcome.count(Status.PRUNED, 1)
@@ -201,31 +201,31 @@ class SweepController:
 
     def _prepared(self, job: Job) -> Generator[None, None, Job]:
         """With its images, and a place for trained weights; yields until it has them."""
-        if job.trial and job.trial.images:
-            job, listing = plan.screened(job, self.listing, images=job.trial.images)
+        if isinstance(job.effort, Screening):
+            job, listing = plan.screened(job, self.listing, images=job.effort.images)
             return plan.with_pixels(job, listing, progress=self.bar.step)
-        drafts = None if self.keep == "none" or job.trial else store.drafts(self.directory)
-        job = replace(job, drafts=drafts)
+        drafts = None if self.keep == "none" or not job.effort.complete else store.drafts(self.directory)
+        job = job.with_resources(drafts=drafts)
         began = time.perf_counter()
         job = yield from self.ahead.decoded(job, self.bar.step)
-        self.decode_seconds.setdefault(job.image_size, time.perf_counter() - began)
+        self.decode_seconds.setdefault(job.spec.image_size, time.perf_counter() - began)
         return job
 
     def _wants_pixels(self, job: Job) -> bool:
         """Whether a job will surely run: its weights are at hand and some of its cells are not."""
-        if job.backbone and job.pretrained:
-            if self.supply.waiting_for(job.backbone):
+        if job.spec.pretrained:
+            if self.supply.waiting_for(job.spec.backbone):
                 return False
             try:
-                job = replace(job, weights=self.supply.get(job.backbone))
+                job = job.with_spec(weights=self.supply.get(job.spec.backbone))
             except UnavailableError:
                 return False
-        return any(not cell.impossible and cell.cell_id not in self.done for cell in planned_cells(job))
+        return any(not cell.impossible and cell.cell_id not in self.done for cell in planned_cells(job.spec))
 
     def _without_weights(self, position: int, job: Job, reason: str) -> None:
         """Cells that were measured while the weights could be had still count; the others are skipped."""
         held = {but_weights(cell.identity) for cell in self.held}
-        there = [cell.cell_id for cell in planned_cells(job) if but_weights(cell.identity) in held]
+        there = [cell.cell_id for cell in planned_cells(job.spec) if but_weights(cell.identity) in held]
         self.done.update(there)
         self.outcome.count(Status.OK, len(there))
         self.outcome.already += len(there)
@@ -238,8 +238,8 @@ class SweepController:
         Those for which the budget had no time left are for the search to explain.
         """
         over = self.done | self.tried
-        for cell in planned_cells(job):
-            owed = cell.cell_id not in over and (job.wanted is None or cell.cell_id in job.wanted)
+        for cell in planned_cells(job.spec):
+            owed = cell.cell_id not in over and (job.cells is None or cell.cell_id in job.cells)
             if owed and broken.status != Status.PRUNED and (not broken.cells or cell.cell_id in broken.cells):
                 self._missed(job, cell, broken.status, cell.impossible or broken.reason)
         if not broken.cells:
@@ -247,13 +247,16 @@ class SweepController:
 
     def _over(self, position: int, job: Job) -> None:
         if not self.searching:
-            self.open.discard(job.series)
+            self.open.discard(job.spec.series)
         if self.keep != "all" and store.models(self.directory):
             self._thin(self.table())
         # The page will show images of the first size.
-        if job.pixels and job.image_size not in {self.jobs[0].image_size, *(size for *_, size in self.open)}:
-            let_go(job.pixels.path)
-        evict(job.cache, limit_bytes())
+        if job.resources.pixels and job.spec.image_size not in {
+            self.jobs[0].spec.image_size,
+            *(size for *_, size in self.open),
+        }:
+            let_go(job.resources.pixels.path)
+        evict(job.resources.cache, limit_bytes())
         self.bar.end(position)
 
     def _thin(self, table: pd.DataFrame) -> None:
@@ -263,7 +266,7 @@ class SweepController:
             store.keep_models(self.directory, wanted)
 
     def _missed(self, job: Job, cell: PlannedCell, status: Status, reason: str) -> None:
-        row = {**empty_row(job, cell), "status": status}
+        row = {**empty_row(job.spec, cell), "status": status}
         self._store(CellFinished(Cell(cell.cell_id, status, reason, cell.identity, row)))
 
     def _store(self, finished: CellFinished) -> None:
@@ -315,7 +318,7 @@ class MeasurementRequest:
 
     position: int
     cells: frozenset[CellKey] | None = None
-    trial: Trial | None = None
+    effort: Effort = FULL
 
     def wants(self, cell: PlannedCell) -> bool:
         """Whether a cell of the job is meant."""

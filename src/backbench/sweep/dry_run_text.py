@@ -53,15 +53,15 @@ def _line(expected: Expected, width: int) -> str:
     job, freezes = expected.job, dict.fromkeys(cell.freeze for cell in expected.missing)
     seeds = {freeze: sum(cell.freeze == freeze for cell in expected.missing) for freeze in freezes}
     said = ", ".join(freeze + (f" x {number}" if number > 1 else "") for freeze, number in seeds.items())
-    weights = "-" if not job.pretrained else f"{expected.download / 1e6:.0f} MB" if expected.download else "here"
+    weights = "-" if not job.spec.pretrained else f"{expected.download / 1e6:.0f} MB" if expected.download else "here"
     spent = numbers.duration(expected.seconds.likely) if expected.missing else "-"
-    cells, size = len(expected.missing), f"{job.image_size} px"
+    cells, size = len(expected.missing), f"{job.spec.image_size} px"
     return f"{job.label:{width}} {size:>7} {cells:>6} {expected.there:>6} {spent:>12}  {weights:9} {said}".rstrip()
 
 
 def _bytes(found: Forecast) -> Iterator[str]:
     wanted = [expected for expected in found.jobs if expected.missing]
-    pixels = sum(3 * size**2 for size in {expected.job.image_size for expected in wanted}) * len(found.dataset.ids)
+    pixels = sum(3 * size**2 for size in {expected.job.spec.image_size for expected in wanted}) * len(found.dataset.ids)
     features = sum(expected.work.features for expected in wanted)
     kept = sorted((expected.work.kept for expected in wanted), reverse=True)[: found.workers]
     download = sum(expected.download for expected in wanted)

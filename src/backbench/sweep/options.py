@@ -20,9 +20,6 @@ EXECUTORS = ("local", "ray")
 AUGMENTS = (None, "light", "none")
 KEPT_MODELS = (None, "best", "all", "none")
 
-# Pixels that the hand-made CNN at least needs.
-SCRATCH_MIN_SIZE = 16
-
 
 @dataclass(frozen=True)
 class Budget:
@@ -71,8 +68,7 @@ def check(request: Request) -> None:
     pretrained_of(request)
     parse_freeze(request.freeze)
     for backbone in parse_backbones(request.backbones):
-        least = backbone.min_size if backbone else SCRATCH_MIN_SIZE
-        name = backbone.name if backbone else "scratch"
+        least, name = backbone.min_size, backbone.name
         if request.image_size is not None and request.image_size < least:
             raise RequestError(
                 f"{name} needs images of at least {least} px, not {request.image_size}:"

@@ -126,8 +126,8 @@ def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
 def _left(work: SweepController, jobs: Iterable[Job]) -> Iterator[Job]:
     """Jobs with those of their cells that are not measured yet."""
     for job in jobs:
-        stored = {cell.cell_id: work.stored(job, cell) for cell in planned_cells(job)}
-        yield replace(job, wanted=tuple(name for name, cell in stored.items() if not cell or cell.status != Status.OK))
+        stored = {cell.cell_id: work.stored(job, cell) for cell in planned_cells(job.spec)}
+        yield job.owing(tuple(name for name, cell in stored.items() if not cell or cell.status != Status.OK))
 
 
 def results_directory(request: Request) -> Path:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from backbench.core.dataset import Listing
 from backbench.core.job import Job
@@ -46,13 +46,13 @@ class PixelsPrefetcher:
 
     def start(self, current: Job, later: Sequence[Job]) -> None:
         """Begin with the first of the later jobs whose images have another size than those of the current one."""
-        job = next((job for job in later if job.image_size != current.image_size), None)
+        job = next((job for job in later if job.spec.image_size != current.spec.image_size), None)
         if job and all(work.result.done() for work in self._works.values()) and self._room(job):
             self._begin(job)
 
     def decoded(self, job: Job, progress: Report) -> Generator[None, None, Job]:
         """Return the job with its images; yields as long as they are being decoded. Raises as `with_pixels` does."""
-        work = self._works.get(job.image_size)
+        work = self._works.get(job.spec.image_size)
         if work is None or work.result.done():  # that may have been long ago, or have failed
             work = self._begin(job)
         with self._changed:
@@ -61,7 +61,7 @@ class PixelsPrefetcher:
         while not work.result.done():
             progress(*work.reached)
             yield
-        return replace(job, pixels=work.result.result().pixels)
+        return job.with_resources(pixels=work.result.result().resources.pixels)
 
     def quiet(self, wanted: bool) -> None:
         """Whether to pause with what nobody waits for, because something is being timed."""
@@ -79,12 +79,12 @@ class PixelsPrefetcher:
             work.thread.join(max(0.0, until - time.monotonic()))
 
     def _room(self, job: Job) -> bool:
-        needed = len(self._listing.ids) * job.image_size**2 * 3
-        return shutil.disk_usage(job.cache).free >= needed + MARGIN
+        needed = len(self._listing.ids) * job.spec.image_size**2 * 3
+        return shutil.disk_usage(job.resources.cache).free >= needed + MARGIN
 
     def _begin(self, job: Job) -> _Work:
         work = _Work(threading.Thread(target=lambda: self._decode(job, work), daemon=True, name="decoding"))
-        self._works[job.image_size] = work
+        self._works[job.spec.image_size] = work
         work.thread.start()
         return work
 

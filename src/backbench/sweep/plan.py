@@ -14,13 +14,10 @@ from backbench.core import recipe
 from backbench.core.cells import parse_freeze
 from backbench.core.dataset import Dataset, Listing, Pixels
 from backbench.core.errors import UnavailableError
-from backbench.core.job import Job
+from backbench.core.job import Job, JobSpec, MeasureCells, Resources
 from backbench.core.request import Request
 from backbench.data import assemble, decoding, open_listing, select, splits, with_copies
 from backbench.sweep.options import pretrained_of
-
-# What the hand-made CNN takes where neither the user nor the dataset names a size.
-SCRATCH_SIZE = 128
 
 Progress = Callable[[str, int, int], None]
 
@@ -64,13 +61,12 @@ def dataset_for(request: Request, listing: Listing, *, cache: Path, progress: Pr
 def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], cache: Path) -> Iterator[Job]:
     """One job per backbone and kind of weights, in the order asked for; weights and pixels are not there yet."""
     for backbone in parse_backbones(request.backbones):
-        native = backbone.native_size if backbone else SCRATCH_SIZE
-        for pretrained in pretrained_of(request) if backbone else (False,):
-            yield Job(
+        for pretrained in (False,) if backbone.from_scratch else pretrained_of(request):
+            spec = JobSpec(
                 backbone=backbone,
                 pretrained=pretrained,
                 dataset=dataset,
-                image_size=_image_size(request, dataset.image_size, native),
+                image_size=_image_size(request, dataset.image_size, backbone.native_size),
                 resize=request.resize,
                 freeze=parse_freeze(request.freeze),
                 seeds=request.seeds,
@@ -78,12 +74,11 @@ def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], ca
                 batch_size=request.batch_size,
                 augment=request.augment,
                 views=request.views,
-                keep_bytes=int(request.keep_gb * 1e9),
                 engine=resolved["engine"],
                 precision=resolved["precision"],
                 backend=resolved["backend"],
-                cache=cache,
             )
+            yield Job(MeasureCells(spec), Resources(cache=cache, keep_bytes=int(request.keep_gb * 1e9)))
 
 
 def with_pixels(job: Job, listing: Listing, *, progress: Progress, may_go_on: Callable[[], bool] | None = None) -> Job:
@@ -93,19 +88,19 @@ def with_pixels(job: Job, listing: Listing, *, progress: Progress, may_go_on: Ca
     """
     found, failures = decoding.decode(
         listing,
-        size=job.image_size,
-        resize=job.resize,
-        cache=job.cache,
-        progress=lambda done, total: progress(f"decoding at {job.image_size} px", done, total),
+        size=job.spec.image_size,
+        resize=job.spec.resize,
+        cache=job.resources.cache,
+        progress=lambda done, total: progress(f"decoding at {job.spec.image_size} px", done, total),
         may_go_on=may_go_on,
     )
-    lost = sorted(set(failures) & set(job.dataset.rows.tolist()))
+    lost = sorted(set(failures) & set(job.spec.dataset.rows.tolist()))
     if lost:
         raise UnavailableError(
-            f"{len(lost)} images could not be decoded at {job.image_size} px, the first is"
+            f"{len(lost)} images could not be decoded at {job.spec.image_size} px, the first is"
             f" {listing.ids[lost[0]]} ({failures[lost[0]]}): see whether the dataset changed, then run again"
         )
-    return replace(job, pixels=found)
+    return job.with_resources(pixels=found)
 
 
 def screened(job: Job, listing: Listing, *, images: int) -> tuple[Job, Listing]:
@@ -113,7 +108,7 @@ def screened(job: Job, listing: Listing, *, images: int) -> tuple[Job, Listing]:
 
     Its cells keep their identity, which is that of the whole dataset.
     """
-    data = job.dataset
+    data = job.spec.dataset
     train = data.indices("train")
     by_class = train[np.argsort(data.labels[train], kind="stable")]
     chosen = np.sort(by_class[np.linspace(0, len(by_class) - 1, min(images, len(by_class))).astype(int)])
@@ -125,7 +120,7 @@ def screened(job: Job, listing: Listing, *, images: int) -> tuple[Job, Listing]:
         rows=np.arange(len(chosen)),
         copies={},
     )
-    return replace(job, dataset=few), select(listing, data.rows[chosen], listing.published)
+    return job.with_spec(dataset=few), select(listing, data.rows[chosen], listing.published)
 
 
 def pixels_of(dataset: Dataset, found: Pixels, items: Iterable[str]) -> Mapping[str, NDArray[np.uint8]]:
@@ -144,4 +139,4 @@ def _image_size(request: Request, of_dataset: int | None, native: int) -> int:
 
 def _first_native_size(request: Request) -> int:
     first = parse_backbones(request.backbones)[0]
-    return first.native_size if first else SCRATCH_SIZE
+    return first.native_size

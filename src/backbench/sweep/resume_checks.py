@@ -55,7 +55,7 @@ def same_recipe(directory: Path, earlier: RunRecord, request: Request, resolved:
 def same_makers(directory: Path, held: Iterable[Mapping[str, Any]], jobs: Iterable[Job]) -> None:
     """Where run.json is damaged, the stored cells tell by their identities whether this command can have made them."""
     known: dict[tuple[Any, ...], Any] = {}
-    planned = [cell.identity for job in jobs for cell in planned_cells(job) if not cell.impossible]
+    planned = [cell.identity for job in jobs for cell in planned_cells(job.spec) if not cell.impossible]
     for identity in (*planned, *held):
         facts: dict[tuple[Any, ...], Any] = {(name,): identity.get(name) for name in MADE_WITH}
         kind = identity.get("weights") == "imagenet", identity.get("freeze") in ("all", "none") and identity["freeze"]

@@ -41,7 +41,7 @@ def test_the_work_of_a_frozen_backbone_is_a_pass_and_a_probe() -> None:
 
 def test_training_the_last_stage_is_three_passes_of_it_in_every_epoch_and_trial() -> None:
     (job,) = planned(backbones="VGG16", freeze="all-1", epochs=7)
-    (cell,) = planned_cells(job)
+    (cell,) = planned_cells(job.spec)
     last = 2_774_532_096 * (96 / 224) ** 2
     work = workload_of(job, cells_of(job))
     assert work.training == pytest.approx({cell.cell_id: last * (3 * 7 * (3 * TRAIN + VAL) + 1797)})
@@ -102,12 +102,12 @@ def measured(here: Path) -> Path:
     """MobileNetV2, fully frozen and with its last stage trained once: 4 s a pass, 1 s a probe, 5 s around it, 10 s."""
     (job,) = planned(backbones="MobileNetV2", freeze="all,all-1")
     directory = here / "results"
-    record = {"request": {}, "resolved": RESOLVED, "dataset": {"fingerprint": job.dataset.fingerprint}}
+    record = {"request": {}, "resolved": RESOLVED, "dataset": {"fingerprint": job.spec.dataset.fingerprint}}
     seconds = {"building": 2.0, "frozen pass": 4.0, "probe": 1.0, "timing": 3.0, "fine-tuning": 10.0, "evaluation": 1.0}
     store.write_run(directory, parse(record | {"jobs": [{"label": job.label, "seconds": seconds, "environment": {}}]}))
-    for cell, spent in zip(planned_cells(job), (1.0, 10.0), strict=True):
+    for cell, spent in zip(planned_cells(job.spec), (1.0, 10.0), strict=True):
         identity = dict(cell.identity) | {"weights_digest": "d" * 64}
-        row = empty_row(job, cell) | {"status": "ok", "fit_seconds": spent}
+        row = empty_row(job.spec, cell) | {"status": "ok", "fit_seconds": spent}
         store.write_cell(directory, CellFinished(Cell(f"cell{spent:.0f}", "ok", "", identity, row)))
     return directory
 
@@ -141,7 +141,7 @@ def test_what_was_measured_is_there_and_tells_the_seconds_of_the_rest(measured: 
     assert job.seconds.likely == pytest.approx(30)
     assert job.seconds.most == pytest.approx(30 * OWN)
     assert "measured in results with the same networks" in as_text(
-        Forecast(Path("results"), job.job.dataset, "", 1, (job,), frozenset({"MobileNetV2"}), None)
+        Forecast(Path("results"), job.job.spec.dataset, "", 1, (job,), frozenset({"MobileNetV2"}), None)
     )
 
 

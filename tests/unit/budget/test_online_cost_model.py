@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from support.planned_jobs import planned
 from backbench.budget.cost_model import DENSE, DEPTHWISE, EPOCHS, OVERHEAD, Rate, Speeds
 from backbench.budget.online_cost_model import STARTING, OnlineCostModel
 from backbench.core.cells import planned_cells
-from backbench.core.job import Job, Trial
+from backbench.core.job import Job, Schedule, Screening
 from backbench.core.request import Request
 from backbench.evaluation.workload import workload_of
 from backbench.results.run_record import ForecastRecord
@@ -42,7 +41,7 @@ def test_a_job_that_ran_is_expected_to_take_what_it_took() -> None:
 
 def test_a_trial_tells_what_the_whole_cell_will_take() -> None:
     prices, made = OnlineCostModel(Speeds(NOTHING, product=1e11)), job(epochs=9)
-    tried = replace(made, trial=Trial(epochs=1))
+    tried = made.with_effort(Schedule(stop_after=1))
     learnt(prices, tried, "all-1", wall=30.0, frozen_pass=10.0, probe=2.0, fine_tuning=8.0, starting=5.0)
     assert prices.expected(tried, ids(made, "all-1")) == pytest.approx(30.0)
     # Of the trial's eight seconds three grow with its work; the whole has three rates of nine epochs, a third of which
@@ -53,7 +52,7 @@ def test_a_trial_tells_what_the_whole_cell_will_take() -> None:
 
 def test_the_share_of_the_epochs_is_learnt_from_what_was_tried_and_then_measured() -> None:
     prices, made = OnlineCostModel(Speeds(NOTHING, product=1e11)), job(epochs=9)
-    tried = replace(made, trial=Trial(epochs=1))
+    tried = made.with_effort(Schedule(stop_after=1))
     learnt(prices, tried, "all-1", wall=30.0, frozen_pass=10.0, probe=2.0, fine_tuning=8.0, starting=5.0)
     (whole,), (one,) = (workload_of(each, ids(made, "all-1")).training.values() for each in (made, tried))
     spent = 5 + 0.5 * 3 * whole / one
@@ -108,10 +107,10 @@ def test_a_screening_is_its_images_and_its_start() -> None:
     prices, made = OnlineCostModel(Speeds(NOTHING, product=1e11)), job()
     listing = plan.listing_for(Request(), progress=lambda *_: None)
     before = prices.expected(made, ids(made, "all"))
-    few, _ = plan.screened(replace(made, trial=Trial(images=100)), listing, images=100)
+    few, _ = plan.screened(made.with_effort(Screening(100)), listing, images=100)
     learnt(prices, few, "all", wall=9.0, frozen_pass=2.0, scores=1.0)
     assert prices.expected(few, ids(few, "all")) == pytest.approx(9.0)
     # Nor does it cost more before the dataset has been cut down to them, which is when it is decided upon.
-    assert prices.expected(replace(made, trial=Trial(images=100)), ids(made, "all")) == pytest.approx(9.0)
+    assert prices.expected(made.with_effort(Screening(100)), ids(made, "all")) == pytest.approx(9.0)
     # By Keras in float32 and without latency or memory: it says nothing of a whole job.
     assert prices.expected(made, ids(made, "all")) == before

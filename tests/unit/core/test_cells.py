@@ -57,13 +57,13 @@ FROZEN = Job(
     cache=Path("cache"),
     weights=Weights(path=Path("w.h5"), format="h5", digest="d" * 64, source="keras cache"),
 )
-TUNED = replace(FROZEN, freeze=("all-1",))
-WHOLE = replace(FROZEN, freeze=("none",))
-SCRATCH = replace(FROZEN, backbone=None, pretrained=False, weights=None)
+TUNED = FROZEN.with_spec(freeze=("all-1",))
+WHOLE = FROZEN.with_spec(freeze=("none",))
+SCRATCH = FROZEN.with_spec(backbone=None, pretrained=False, weights=None)
 
 
 def ids(job: Job) -> list[str]:
-    return [cell.cell_id for cell in planned_cells(job)]
+    return [cell.cell_id for cell in planned_cells(job.spec)]
 
 
 @pytest.mark.parametrize(
@@ -136,16 +136,16 @@ def test_identity_of_a_fine_tuned_cell_changes_with(job: Job, change: dict[str, 
     ("job", "change", "matters"),
     [
         (TUNED, {"views": 9}, False),
-        (replace(TUNED, augment="none"), {"views": 9}, False),
-        (replace(TUNED, augment="light"), {"views": 9}, True),
-        (replace(FROZEN, augment="light"), {"views": 9}, True),  # its probe is fitted on all of them
+        (TUNED.with_spec(augment="none"), {"views": 9}, False),
+        (TUNED.with_spec(augment="light"), {"views": 9}, True),
+        (FROZEN.with_spec(augment="light"), {"views": 9}, True),  # its probe is fitted on all of them
         (WHOLE, {"views": 9}, False),  # a new draw for every image
-        (replace(WHOLE, augment="light"), {"views": 9}, False),
+        (WHOLE.with_spec(augment="light"), {"views": 9}, False),
         (SCRATCH, {"views": 9}, False),
         (TUNED, {"dataset": replace(DATASET, flips=False)}, False),
-        (replace(TUNED, augment="light"), {"dataset": replace(DATASET, flips=False)}, True),
+        (TUNED.with_spec(augment="light"), {"dataset": replace(DATASET, flips=False)}, True),
         (WHOLE, {"dataset": replace(DATASET, flips=False)}, True),
-        (replace(WHOLE, augment="none"), {"dataset": replace(DATASET, flips=False)}, False),
+        (WHOLE.with_spec(augment="none"), {"dataset": replace(DATASET, flips=False)}, False),
     ],
 )
 def test_views_and_flips_are_part_of_the_identity_only_where_images_are_augmented(
@@ -156,7 +156,7 @@ def test_views_and_flips_are_part_of_the_identity_only_where_images_are_augmente
 
 @pytest.mark.parametrize(("job", "default"), [(TUNED, "none"), (WHOLE, "light"), (SCRATCH, "light")])
 def test_asking_for_what_is_the_default_is_the_same_cell(job: Job, default: str) -> None:
-    assert ids(replace(job, augment=default)) == ids(job)
+    assert ids(job.with_spec(augment=default)) == ids(job)
 
 
 @pytest.mark.parametrize(
@@ -164,12 +164,16 @@ def test_asking_for_what_is_the_default_is_the_same_cell(job: Job, default: str)
     [(None, "none", "light"), ("light", "light", "light"), ("none", "none", "none")],
 )
 def test_what_is_augmented_by_default(asked: str | None, behind_the_pixels: str, at_the_pixels: str) -> None:
-    job = replace(FROZEN, augment=asked)
-    assert [augment_of(job, frozen) for frozen in (4, 1, 0)] == [behind_the_pixels, behind_the_pixels, at_the_pixels]
+    job = FROZEN.with_spec(augment=asked)
+    assert [augment_of(job.spec, frozen) for frozen in (4, 1, 0)] == [
+        behind_the_pixels,
+        behind_the_pixels,
+        at_the_pixels,
+    ]
 
 
 def test_the_identity_holds_what_of_the_recipe_a_cell_uses() -> None:
-    frozen, tuned, whole = planned_cells(replace(FROZEN, freeze=("all", "all-1", "none"), augment="light"))
+    frozen, tuned, whole = planned_cells(FROZEN.with_spec(freeze=("all", "all-1", "none"), augment="light"))
     shared = {"augment": "light", "flips": True}
     steps = {"epochs": 40, "batch_size": 32}
     assert frozen.identity["recipe"] == shared | {"views": 4}
@@ -186,7 +190,7 @@ def test_identity_changes_with_the_protocol_version(monkeypatch: pytest.MonkeyPa
 
 
 def test_identity_changes_with_the_freeze_depth() -> None:
-    all_of_it, but_one = planned_cells(replace(FROZEN, freeze=("all", "all-1")))
+    all_of_it, but_one = planned_cells(FROZEN.with_spec(freeze=("all", "all-1")))
     assert (all_of_it.freeze, but_one.freeze) == ("all", "all-1")
     assert all_of_it.cell_id != but_one.cell_id
 
@@ -238,22 +242,22 @@ def test_a_cell_id_is_the_digest_of_the_identity_whatever_its_order() -> None:
 
 def test_what_is_deterministic_is_planned_once_and_what_is_random_once_per_seed() -> None:
     def seeds(job: Job) -> list[tuple[str, int]]:
-        return [(cell.freeze, cell.seed) for cell in planned_cells(replace(job, seeds=3))]
+        return [(cell.freeze, cell.seed) for cell in planned_cells(job.with_spec(seeds=3))]
 
     assert seeds(FROZEN) == [("all", 0)]
     assert seeds(TUNED) == [("all-1", 0), ("all-1", 1), ("all-1", 2)]
     assert seeds(WHOLE) == [("none", 0), ("none", 1), ("none", 2)]
-    assert seeds(replace(FROZEN, freeze=("all-1", "all"))) == [("all-1", 0), ("all-1", 1), ("all-1", 2), ("all", 0)]
-    assert seeds(replace(FROZEN, pretrained=False, weights=None)) == [("all", 0), ("all", 1), ("all", 2)]
+    assert seeds(FROZEN.with_spec(freeze=("all-1", "all"))) == [("all-1", 0), ("all-1", 1), ("all-1", 2), ("all", 0)]
+    assert seeds(FROZEN.with_spec(pretrained=False, weights=None)) == [("all", 0), ("all", 1), ("all", 2)]
     assert seeds(SCRATCH) == [("none", 0), ("none", 1), ("none", 2)]
-    assert len(set(ids(replace(SCRATCH, seeds=3)))) == 3
-    assert ids(replace(SCRATCH, seeds=3))[0] == ids(SCRATCH)[0]
-    assert len(set(ids(replace(TUNED, seeds=3)))) == 3
-    assert ids(replace(TUNED, seeds=3))[0] == ids(TUNED)[0]
+    assert len(set(ids(SCRATCH.with_spec(seeds=3)))) == 3
+    assert ids(SCRATCH.with_spec(seeds=3))[0] == ids(SCRATCH)[0]
+    assert len(set(ids(TUNED.with_spec(seeds=3)))) == 3
+    assert ids(TUNED.with_spec(seeds=3))[0] == ids(TUNED)[0]
 
 
 def test_scratch_ignores_the_freeze_depths() -> None:
-    assert [cell.freeze for cell in planned_cells(replace(SCRATCH, freeze=("all", "all-1")))] == ["none"]
+    assert [cell.freeze for cell in planned_cells(SCRATCH.with_spec(freeze=("all", "all-1")))] == ["none"]
 
 
 # MobileNetV2 has five stages, NASNetMobile has three.
@@ -270,14 +274,14 @@ def test_scratch_ignores_the_freeze_depths() -> None:
     ],
 )
 def test_depths_of_a_backbone(freeze: str, expected: list[tuple[str, int]]) -> None:
-    planned = planned_cells(replace(FROZEN, freeze=parse_freeze(freeze)))
+    planned = planned_cells(FROZEN.with_spec(freeze=parse_freeze(freeze)))
     assert [(cell.freeze, cell.frozen) for cell in planned] == expected
     assert {cell.stages for cell in planned} == {5}
     assert not any(cell.impossible for cell in planned)
 
 
 def test_every_means_as_many_depths_as_the_backbone_has_stages() -> None:
-    planned = planned_cells(replace(FROZEN, backbone=row("NASNetMobile"), freeze=("every",)))
+    planned = planned_cells(FROZEN.with_spec(backbone=row("NASNetMobile"), freeze=("every",)))
     assert [(cell.freeze, cell.frozen, cell.stages) for cell in planned] == [
         ("all", 3, 3),
         ("all-1", 2, 3),
@@ -288,7 +292,7 @@ def test_every_means_as_many_depths_as_the_backbone_has_stages() -> None:
 
 @pytest.mark.parametrize("depth", ["all-5", "all-9", "all-10"])
 def test_a_depth_that_leaves_no_stage_frozen_is_impossible_and_says_why(depth: str) -> None:
-    possible, cell = planned_cells(replace(FROZEN, freeze=("all-4", depth)))
+    possible, cell = planned_cells(FROZEN.with_spec(freeze=("all-4", depth)))
     assert possible.impossible == ""
     assert (cell.freeze, cell.frozen, cell.stages) == (depth, 0, 5)
     for part in ("MobileNetV2", "5 stages", depth, "none"):
@@ -299,7 +303,7 @@ def test_a_depth_that_leaves_no_stage_frozen_is_impossible_and_says_why(depth: s
 
 def test_a_depth_may_be_impossible_for_one_backbone_and_not_for_another() -> None:
     found = {
-        name: bool(planned_cells(replace(FROZEN, backbone=row(name), freeze=("all-3",)))[0].impossible)
+        name: bool(planned_cells(FROZEN.with_spec(backbone=row(name), freeze=("all-3",)))[0].impossible)
         for name in ("NASNetMobile", "ResNet50", "VGG16")
     }
     assert found == {"NASNetMobile": True, "ResNet50": False, "VGG16": False}
@@ -319,8 +323,8 @@ def test_the_frozen_share_counts_the_parameters_of_the_frozen_stages() -> None:
     for frozen in range(6):
         assert frozen_share(vgg, frozen) == pytest.approx(100 * sum(blocks[:frozen]) / sum(blocks))
     assert (frozen_share(vgg, 0), frozen_share(vgg, 5)) == (0.0, 100.0)
-    frozen, tuned, whole = planned_cells(replace(FROZEN, backbone=vgg, freeze=("all", "all-1", "none")))
-    shares = [empty_row(replace(FROZEN, backbone=vgg), cell)["frozen_params_pct"] for cell in (frozen, tuned, whole)]
+    frozen, tuned, whole = planned_cells(FROZEN.with_spec(backbone=vgg, freeze=("all", "all-1", "none")))
+    shares = [empty_row(FROZEN.with_spec(backbone=vgg), cell)["frozen_params_pct"] for cell in (frozen, tuned, whole)]
     assert shares == [100.0, pytest.approx(51.9, abs=0.05), 0.0]
 
 

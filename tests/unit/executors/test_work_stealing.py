@@ -10,7 +10,7 @@ from support.planned_jobs import cells_of, planned
 
 from backbench.core.cells import Cell
 from backbench.core.events import CellFinished, CellStarted, Message, Progress, Summary
-from backbench.core.job import Job, Trial
+from backbench.core.job import Job, Schedule
 from backbench.evaluation.workload import Workload, workload_of
 from backbench.executors.ray import work_stealing
 from backbench.executors.ray.work_stealing import Parts, longest_first, split, to_hand_over, worth
@@ -21,7 +21,7 @@ from backbench.executors.retry import Attempt, JobFailure
 def job() -> Job:
     """Five cells of the small CNN on a few real digits."""
     (job,) = planned(limit=20, seeds=5, image_size=16, backbones="scratch")
-    return replace(job, wanted=cells_of(job))
+    return job.owing(cells_of(job))
 
 
 def test_cells_are_measured_longest_first() -> None:
@@ -30,15 +30,15 @@ def test_cells_are_measured_longest_first() -> None:
     training = workload_of(mobile, cells_of(mobile)).training
     assert training[short] < training[long]
     assert longest_first(mobile) == (frozen, long, short), "what is not trained precedes all"
-    assert longest_first(replace(mobile, wanted=(short, long))) == (long, short)
-    assert longest_first(replace(mobile, trial=Trial(epochs=1))) == (frozen, long, short)
+    assert longest_first(mobile.owing((short, long))) == (long, short)
+    assert longest_first(mobile.with_effort(Schedule(stop_after=1))) == (frozen, long, short)
     (scratch,) = planned(limit=20, seeds=2, image_size=16, backbones="scratch")
     assert longest_first(scratch) == cells_of(scratch), "equals stay in their order"
 
 
 def test_every_other_of_what_has_not_begun_can_be_handed_over(job: Job) -> None:
-    assert job.wanted
-    first, second, third, fourth, fifth = job.wanted
+    assert job.cells
+    first, second, third, fourth, fifth = job.cells
     attempt = Attempt(job)
     assert to_hand_over(attempt, math.inf) == (second, fourth), "the longest stays for who has all of them"
     list(attempt.hear(CellStarted(first)))
@@ -46,20 +46,20 @@ def test_every_other_of_what_has_not_begun_can_be_handed_over(job: Job) -> None:
     list(attempt.hear(CellFinished(Cell(first, "ok", "", {}, {}))))
     list(attempt.hear(CellStarted(second)))
     assert to_hand_over(attempt, math.inf) == (third, fifth)
-    last = Attempt(replace(job, wanted=job.wanted[:2]), cell=first)
+    last = Attempt(job.owing(job.cells[:2]), cell=first)
     assert to_hand_over(last, math.inf) == (second,)
-    assert to_hand_over(Attempt(replace(job, wanted=(first,))), math.inf) == ()
+    assert to_hand_over(Attempt(job.owing((first,))), math.inf) == ()
     assert to_hand_over(Attempt(job, trial_for=attempt), math.inf) == ()
     assert to_hand_over(Attempt(job, over=True), math.inf) == ()
 
 
 def test_no_more_is_handed_over_than_is_enough(job: Job) -> None:
-    assert job.wanted
-    one = sum(workload_of(job, job.wanted[:1]).training.values())
-    attempt = Attempt(job, cell=job.wanted[0])
-    assert to_hand_over(attempt, 0.5 * one) == job.wanted[1:2], "one cell at least"
-    assert to_hand_over(attempt, 1.5 * one) == job.wanted[1::2]
-    assert to_hand_over(Attempt(job), 0.5 * one) == job.wanted[1:2]
+    assert job.cells
+    one = sum(workload_of(job, job.cells[:1]).training.values())
+    attempt = Attempt(job, cell=job.cells[0])
+    assert to_hand_over(attempt, 0.5 * one) == job.cells[1:2], "one cell at least"
+    assert to_hand_over(attempt, 1.5 * one) == job.cells[1::2]
+    assert to_hand_over(Attempt(job), 0.5 * one) == job.cells[1:2]
 
 
 def test_it_is_worth_it_where_cells_are_more_work_than_what_they_share() -> None:
@@ -69,20 +69,20 @@ def test_it_is_worth_it_where_cells_are_more_work_than_what_they_share() -> None
 
 
 def test_the_job_with_the_longest_cell_to_hand_over_does(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert job.wanted
-    short, long = Attempt(job), Attempt(replace(job, epochs=2 * job.epochs), halved=1)
-    long.job = replace(long.job, wanted=cells_of(long.job)[:3])
-    kept, given, last = long.job.wanted or ()
+    assert job.cells
+    short, long = Attempt(job), Attempt(job.with_spec(epochs=2 * job.spec.epochs), halved=1)
+    long.job = long.job.owing(cells_of(long.job)[:3])
+    kept, given, last = long.job.cells or ()
     assert split([long, short]) is None
     monkeypatch.setattr(work_stealing, "FEW", 0.0)
     found = split([long, short], share=0.0)
     assert found is not None
     assert found[0] is long
-    assert long.job.wanted == (kept, last)
-    assert (found[1].job.wanted, found[1].halved, found[1].cell) == ((given,), 1, None)
-    assert short.job.wanted == job.wanted
+    assert long.job.cells == (kept, last)
+    assert (found[1].job.cells, found[1].halved, found[1].cell) == ((given,), 1, None)
+    assert short.job.cells == job.cells
     assert split([short]) is not None
-    assert short.job.wanted == job.wanted[::2], "without knowing how much all is, every other cell"
+    assert short.job.cells == job.cells[::2], "without knowing how much all is, every other cell"
 
 
 SUMMARY = Summary("scratch", {}, {})
@@ -93,7 +93,7 @@ def test_cells_that_broke_are_told_at_once_and_the_others_go_on(job: Job) -> Non
     book.begin(0)
     broken = JobFailure("failed", "killed", cells=("a",))
     cell = CellFinished(Cell("b", "ok", "", {}, {}))
-    assert book.tell(0, Attempt(replace(job, wanted=("b",))), [broken, Progress("training", 1, 3), cell]) == [
+    assert book.tell(0, Attempt(job.owing(("b",))), [broken, Progress("training", 1, 3), cell]) == [
         broken,
         Progress("training", 1, 3),
         cell,
@@ -130,13 +130,13 @@ def test_a_job_is_over_even_if_no_part_had_a_last_word(job: Job) -> None:
 
 
 def test_what_ends_one_part_does_not_end_the_others(job: Job) -> None:
-    attempt = Attempt(replace(job, wanted=("a", "b")))
+    attempt = Attempt(job.owing(("a", "b")))
     broken = JobFailure("failed", "killed")
     book = Parts()
     book.begin(0)
     book.begin(0)
     assert book.tell(0, attempt, [broken]) == [replace(broken, cells=("a", "b"))]
-    assert book.tell(0, Attempt(replace(job, wanted=())), [broken]) == []
+    assert book.tell(0, Attempt(job.owing(())), [broken]) == []
     assert book.end(0, job) == []
     assert book.tell(0, attempt, [broken]) == [broken]
     assert book.end(0, job) == []

@@ -24,7 +24,7 @@ from backbench.core.backbone import Weights
 from backbench.core.cells import CellKey, PlannedCell, planned_cells
 from backbench.core.errors import RequestError
 from backbench.core.events import CellFinished, Event, Summary
-from backbench.core.job import Job
+from backbench.core.job import FULL, Job
 from backbench.core.request import Request
 from backbench.evaluation.cell_results import finished, tried
 from backbench.evaluation.fine_tuning import Epoch, Trained
@@ -66,10 +66,10 @@ class Machine:
         deadline: float | None = None,
     ) -> Generator[tuple[int, Event | JobFailure]]:
         for position, job in filter(None, jobs):
-            cells = [cell for cell in planned_cells(job) if cell.cell_id in (job.wanted or ())]
+            cells = [cell for cell in planned_cells(job.spec) if cell.cell_id in (job.cells or ())]
             kind = "whole" if not job.trial else "screening" if job.trial.images else f"{job.trial.epochs} epochs"
             self.log.append((job.label, kind, tuple(f"{cell.freeze}#{cell.seed}" for cell in cells)))
-            alone = workload_of(replace(job, trial=None), [cell.cell_id for cell in cells])
+            alone = workload_of(job.with_effort(FULL), [cell.cell_id for cell in cells])
             training = workload_of(job, [cell.cell_id for cell in cells]).training
             rate = RATE * cost_model.usual("frozen", job)
             passed = rate * alone.frozen
@@ -106,10 +106,10 @@ class Machine:
 
 
 def with_weights(job: Job, found: CellFinished) -> CellFinished:
-    if job.drafts is None or found.cell.row["freeze"] == "all":
+    if job.resources.drafts is None or found.cell.row["freeze"] == "all":
         return found
-    job.drafts.mkdir(exist_ok=True, parents=True)
-    (path := job.drafts / found.cell.cell_id).write_bytes(b"made up")
+    job.resources.drafts.mkdir(exist_ok=True, parents=True)
+    (path := job.resources.drafts / found.cell.cell_id).write_bytes(b"made up")
     return replace(found, model=path)
 
 
@@ -118,7 +118,7 @@ def outcome(job: Job, cell: PlannedCell) -> CellFinished:
     depth = int(cell.freeze[4:]) if cell.freeze.startswith("all-") else 0
     share = 1.0 if not job.trial else 0.8
     score = min(0.97, (right + 0.05 * depth + 0.01 * cell.seed) * share)
-    data = job.dataset
+    data = job.spec.dataset
     if job.trial:
         items = data.indices("train" if job.trial.images else "val")
         seen = np.arange(len(items)) < score * len(items) if job.trial.images else np.full(len(items), np.log(score))
@@ -229,7 +229,9 @@ def test_what_was_to_end_in_time_may_be_a_little_late(
     """The last job takes longer than it was said to, by so much of the budget; nothing but it would have fitted."""
     (job,) = planned(backbones="MobileNetV2", freeze="all", limit=200, image_size=75)
     passed = (
-        RATE * cost_model.usual("frozen", job) * workload_of(job, [cell.cell_id for cell in planned_cells(job)]).frozen
+        RATE
+        * cost_model.usual("frozen", job)
+        * workload_of(job, [cell.cell_id for cell in planned_cells(job.spec)]).frozen
     )
     monkeypatch.setitem(globals(), "START", 20 - budgeted.FOR_THE_PAGE + 20 * late - passed)
     outcome = sweep.run(request(tmp_path / "r", backbones="MobileNetV2", freeze="all", budget="20s"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,7 +81,7 @@ def test_keras_where_openvino_cannot_help(machine: Any, without: dict[str, Any])
 def test_bfloat16_on_a_gpu_that_has_it_and_is_used(machine: Any) -> None:
     machine(gpu="H100", gpu_bfloat16=True, used="H100")
     assert chosen(VGG) == ("keras", "bfloat16")
-    assert chosen(replace(VGG, precision="float32")) == ("keras", "float32")
+    assert chosen(VGG.with_spec(precision="float32")) == ("keras", "float32")
     machine(gpu="V100", used="V100")
     assert chosen(VGG) == ("keras", "float32")
     machine(gpu="H100", gpu_bfloat16=True, used="a CPU")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ def finish(making: Generator[None, None, Job]) -> Job:
 
 
 def sizes(job: Job) -> int:
-    return len(list((job.cache / "pixels").glob("[!.]*.npy")))
+    return len(list((job.resources.cache / "pixels").glob("[!.]*.npy")))
 
 
 @pytest.fixture
@@ -53,8 +52,8 @@ def planned(cache: Path) -> tuple[Listing, Job]:
 def test_the_first_other_size_is_decoded_as_it_would_be_later(planned: tuple[Listing, Job], tmp_path: Path) -> None:
     listing, job = planned
     ahead = PixelsPrefetcher(listing)
-    ahead.start(job, [job, replace(job, image_size=48), replace(job, image_size=64)])
-    found = finish(ahead.decoded(replace(job, image_size=48), silent))
+    ahead.start(job, [job, job.with_spec(image_size=48), job.with_spec(image_size=64)])
+    found = finish(ahead.decoded(job.with_spec(image_size=48), silent))
     assert sizes(job) == 2  # and 64 px is not there
     fresh, failures = decoding.decode(listing, size=48, resize="stretch", cache=tmp_path / "fresh")
     np.testing.assert_array_equal(found.images(), fresh.open())
@@ -73,20 +72,20 @@ def test_it_pauses_while_something_is_timed_unless_somebody_waits_for_it(planned
     listing, job = planned
     ahead = PixelsPrefetcher(listing)
     ahead.quiet(True)
-    ahead.start(job, [replace(job, image_size=48)])
+    ahead.start(job, [job.with_spec(image_size=48)])
     time.sleep(0.5)
     assert sizes(job) == 1
     finish(ahead.decoded(job, silent))  # whose pixels are there: no need for the others to go on
     assert sizes(job) == 1
-    assert finish(ahead.decoded(replace(job, image_size=48), silent)).images().shape[1] == 48
+    assert finish(ahead.decoded(job.with_spec(image_size=48), silent)).images().shape[1] == 48
 
 
 def test_who_needs_another_size_than_the_one_in_the_making_need_not_wait_for_that(planned: tuple[Listing, Job]) -> None:
     listing, job = planned
     ahead = PixelsPrefetcher(listing)
     ahead.quiet(True)
-    ahead.start(job, [replace(job, image_size=48)])
-    assert finish(ahead.decoded(replace(job, image_size=64), silent)).images().shape[1] == 64
+    ahead.start(job, [job.with_spec(image_size=48)])
+    assert finish(ahead.decoded(job.with_spec(image_size=64), silent)).images().shape[1] == 64
     assert sizes(job) == 2
     ahead.close()
 
@@ -103,7 +102,7 @@ def test_who_waits_can_do_other_things_meanwhile_and_knows_how_far_it_is(
 
     monkeypatch.setattr(decoding, "load_square", slow)
     told: list[tuple[str, int, int]] = []
-    making = PixelsPrefetcher(listing).decoded(replace(job, image_size=48), lambda *said: told.append(said))
+    making = PixelsPrefetcher(listing).decoded(job.with_spec(image_size=48), lambda *said: told.append(said))
     next(making)
     next(making)
     assert told == [("decoding", 0, 0)] * 2
@@ -124,12 +123,12 @@ def test_closing_stops_it_and_leaves_nothing_half_done(
         return real(encoded, size, resize)
 
     monkeypatch.setattr(decoding, "load_square", slow)
-    before = sorted((job.cache / "pixels").iterdir())
+    before = sorted((job.resources.cache / "pixels").iterdir())
     ahead = PixelsPrefetcher(listing)
-    ahead.start(job, [replace(job, image_size=48)])
+    ahead.start(job, [job.with_spec(image_size=48)])
     assert begun.wait(10)
     ahead.close()
-    assert sorted((job.cache / "pixels").iterdir()) == before
+    assert sorted((job.resources.cache / "pixels").iterdir()) == before
     assert not [thread for thread in threading.enumerate() if thread.name == "decoding"]
 
 
@@ -140,12 +139,12 @@ def test_what_cannot_be_decoded_ahead_of_time_is_tried_again_when_it_is_needed(
     monkeypatch.setattr(ahead_of_time, "MARGIN", -1_000_000)
     monkeypatch.setattr(decoding.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     ahead = PixelsPrefetcher(listing)
-    ahead.start(job, [replace(job, image_size=48)])
+    ahead.start(job, [job.with_spec(image_size=48)])
     ahead._works[48].thread.join()  # and no traceback of a thread
     with pytest.raises(RequestError, match="no disk space for 120 images at 48 px"):
-        finish(ahead.decoded(replace(job, image_size=48), silent))
+        finish(ahead.decoded(job.with_spec(image_size=48), silent))
     monkeypatch.undo()
-    assert finish(ahead.decoded(replace(job, image_size=48), silent)).images().shape[1] == 48
+    assert finish(ahead.decoded(job.with_spec(image_size=48), silent)).images().shape[1] == 48
 
 
 @pytest.mark.parametrize(("free", "begun"), [(2_000_000_000 + 120 * 48 * 48 * 3, True), (2_000_000_000, False)])
@@ -155,6 +154,6 @@ def test_what_nobody_needs_yet_leaves_room_on_the_disk(
     listing, job = planned
     monkeypatch.setattr(decoding.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free})())
     ahead = PixelsPrefetcher(listing)
-    ahead.start(job, [replace(job, image_size=48)])
+    ahead.start(job, [job.with_spec(image_size=48)])
     assert (48 in ahead._works) == begun
-    assert finish(ahead.decoded(replace(job, image_size=48), silent)).images().shape[1] == 48
+    assert finish(ahead.decoded(job.with_spec(image_size=48), silent)).images().shape[1] == 48

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,7 +65,7 @@ def run(
                 elif ready := next(waiting, ()):
                     position, job = ready
                     parts.begin(position)
-                    cluster.start(position, Attempt(replace(job, wanted=longest_first(job))))
+                    cluster.start(position, Attempt(job.owing(longest_first(job))))
                 elif ready is None:
                     unready = True
                     break
@@ -149,8 +148,8 @@ class _Cluster:
     def start(self, position: int, attempt: Attempt) -> None:
         """Hand a job to the cluster, which starts it where what it asks for is free."""
         job, asked = attempt.job, self._demand()
-        if id(job.dataset) not in self._datasets:  # once for all of its jobs
-            self._datasets[id(job.dataset)] = job.dataset, self._ray.put(job.dataset)
+        if id(job.spec.dataset) not in self._datasets:  # once for all of its jobs
+            self._datasets[id(job.spec.dataset)] = job.spec.dataset, self._ray.put(job.spec.dataset)
         events = self._perform.options(
             num_cpus=asked.cpus,
             num_gpus=asked.gpus,
@@ -159,8 +158,8 @@ class _Cluster:
             name=f"backbench {position}",
         ).remote(
             position,
-            replace(job, dataset=cast("Any", None)),
-            self._datasets[id(job.dataset)][1],
+            job.with_spec(dataset=cast("Any", None)),
+            self._datasets[id(job.spec.dataset)][1],
             shelf=self._shelf,
             expected=self._versions,
             timeout=self._timeout,

@@ -99,9 +99,9 @@ def perform(
     forget_leftovers(cache)
     (cache / "jobs").mkdir(parents=True, exist_ok=True)
     with letting_go(), tempfile.TemporaryDirectory(prefix=".", dir=cache / "jobs") as place, ExitStack() as stack:
-        logs, drafts = Path(place, "logs"), Path(place, "drafts") if job.drafts else None
+        logs, drafts = Path(place, "logs"), Path(place, "drafts") if job.resources.drafts else None
         try:
-            job = _brought_here(replace(job, dataset=dataset, drafts=drafts), shelf=shelf, cache=cache)
+            job = _brought_here(job.with_spec(dataset=dataset, drafts=drafts), shelf=shelf, cache=cache)
         except BackbenchError as error:
             yield JobFailure(Status.SKIPPED, str(error))
             return
@@ -112,7 +112,7 @@ def perform(
             )
             return
         taken = Path(place, "taken")
-        job = replace(job, taken=taken)
+        job = job.with_resources(taken=taken)
         stack.enter_context(_hearing(taken, shelf, number))
         last: tuple[str, float] = ("", 0.0)
         for _, event in local.run([(position, job)], logs=logs, workers=1, timeout=timeout):
@@ -155,23 +155,23 @@ def _hearing(path: Path, shelf: Any, number: int) -> Iterator[None]:
 
 def _brought_here(job: Job, *, shelf: Any, cache: Path) -> Job:
     """The job with pixels and weights on this node, from its own cache or from the sweep's machine."""
-    theirs = job.cache
-    job = replace(job, cache=cache)
-    if job.pixels:
-        target = cache / "pixels" / job.pixels.path.name
-        _fetch(target, job.pixels.path, shelf)
+    theirs = job.resources.cache
+    job = job.with_resources(cache=cache)
+    if job.resources.pixels:
+        target = cache / "pixels" / job.resources.pixels.path.name
+        _fetch(target, job.resources.pixels.path, shelf)
         hold(target)
-        job = replace(job, pixels=replace(job.pixels, path=target))
-    if job.backbone and job.weights and job.weights.path:
-        found = weights_here(job.backbone, cache, job.weights.digest)
+        job = job.with_resources(pixels=replace(job.resources.pixels, path=target))
+    if job.spec.weights and job.spec.weights.path:
+        found = weights_here(job.spec.backbone, cache, job.spec.weights.digest)
         if found is None:
-            found = ray.get(shelf.weights.remote(job.backbone, job.weights, theirs))
-            target = place_of(job.backbone, found, cache)
+            found = ray.get(shelf.weights.remote(job.spec.backbone, job.spec.weights, theirs))
+            target = place_of(job.spec.backbone, found, cache)
             for path in (found.path, found.path.with_suffix(".json")):
                 with suppress(FileNotFoundError):  # only a converted file has a note beside it
                     _fetch(target.with_suffix(path.suffix), path, shelf)
             found = replace(found, path=target)
-        job = replace(job, weights=replace(found, source=job.weights.source))
+        job = job.with_spec(weights=replace(found, source=job.spec.weights.source))
     return job
 
 

@@ -52,7 +52,7 @@ def listen(ray: Any, task: Task, logs: Path) -> tuple[Sequence[Event | JobFailur
         task.ended = True
         return ([], None) if attempt.over else after_loss(attempt, _lost(ray, error))
     if isinstance(said, FileChunk):
-        if (folder := attempt.job.drafts if said.kind == "model" else logs) is not None:
+        if (folder := attempt.job.resources.drafts if said.kind == "model" else logs) is not None:
             put_down(said, folder)
         return [], None
     if isinstance(said, JobFailure):
@@ -66,8 +66,8 @@ def listen(ray: Any, task: Task, logs: Path) -> tuple[Sequence[Event | JobFailur
         return [], None if attempt.over else attempt.next(attempt.job)
     if isinstance(said, CellFinished) and not attempt.trial_for and said.cell.cell_id not in owed(attempt.job):
         return [], None  # somebody else tells of it
-    if isinstance(said, CellFinished) and said.model and attempt.job.drafts:
-        said = replace(said, model=attempt.job.drafts / said.model.name)
+    if isinstance(said, CellFinished) and said.model and attempt.job.resources.drafts:
+        said = replace(said, model=attempt.job.resources.drafts / said.model.name)
     told = list(attempt.hear(said))
     if attempt.fits(said):
         task.ended = True

@@ -75,8 +75,8 @@ def split(
         return None
     _, _, attempt, cells = max(offers)
     kept = tuple(cell for cell in owed(attempt.job) if cell not in cells)
-    taken = Attempt(replace(attempt.job, wanted=cells), halved=attempt.halved)
-    attempt.job = replace(attempt.job, wanted=kept)
+    taken = Attempt(attempt.job.owing(cells), halved=attempt.halved)
+    attempt.job = attempt.job.owing(kept)
     return attempt, taken
 
 
