@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from backbench import executors
+from backbench import __version__, executors
 from backbench.cli.main import main
 from backbench.core.errors import RequestError
 from backbench.core.request import Request
@@ -53,6 +54,19 @@ def test_workers_of_a_cluster_do_not_import_from_the_users_folder(
         assert Path.cwd() != tmp_path
         assert not list(Path.cwd().glob("*.py"))
     assert Path.cwd() == tmp_path
+
+
+def test_versions_are_known_in_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from backbench.executors.ray import node as ray_node
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    found = ray_node.versions.__wrapped__()
+    assert found["backbench"] == __version__
+    assert found["keras"] == "none"
 
 
 def test_a_ray_client_is_refused(tmp_path: Path) -> None:
