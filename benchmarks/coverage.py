@@ -23,14 +23,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from backbench.analysis import Answers, Candidate, recommendation
+from backbench.analysis import Candidate, PerItem, recommend
+from backbench.analysis.best_vs_rest import possibly_best
+from backbench.analysis.bootstrap import intervals, optimism, resampled_means
 from backbench.analysis.candidates import candidates
-from backbench.analysis.compare import compare
-from backbench.analysis.confidence_set import confidence_p_values
+from backbench.analysis.comparison import compare
 from backbench.analysis.metrics import wilson_interval
-from backbench.analysis.paired import tested
-from backbench.analysis.resampling import intervals, optimism, resampled_means
-from backbench.analysis.rivals import possibly_best
+from backbench.analysis.model_confidence_set import confidence_p_values
+from backbench.analysis.paired_tests import paired_bootstrap
 from backbench.core import hardware
 from backbench.core.columns import COLUMN_NAMES
 from backbench.core.files import write_json
@@ -56,7 +56,7 @@ def hits(
     return np.asarray(latent + shifts < thresholds)
 
 
-def table(names: Sequence[str], found: Bools) -> tuple[pd.DataFrame, dict[str, Answers]]:
+def table(names: Sequence[str], found: Bools) -> tuple[pd.DataFrame, dict[str, PerItem]]:
     """The table that a sweep would have left of these answers, and the answers by cell; scores are in given order."""
     rows, answers = [], {}
     for place, name in enumerate(names):
@@ -70,7 +70,7 @@ def table(names: Sequence[str], found: Bools) -> tuple[pd.DataFrame, dict[str, A
                 | {"status": "ok", "test_acc": right.mean(), "test_acc_lo": low, "test_acc_hi": high}
                 | {"selection_score": 0.9 - place / 100, "cell_id": cell, "dataset": "simulated"}
             )
-            answers[cell] = Answers(right)
+            answers[cell] = PerItem(right)
     frame = pd.DataFrame(rows, columns=list(COLUMN_NAMES))
     scratch = frame["backbone"] == "scratch"
     return frame.assign(weights=frame["weights"].mask(scratch, "none")), answers
@@ -112,10 +112,10 @@ def named(model: Candidate, place: int, seeds: int) -> Candidate:
     return replace(model, label=str(place), backbone=str(place), cell_id=ids[0], cell_ids=ids, seeds=seeds)
 
 
-def by_cell(found: Bools) -> dict[str, Answers]:
-    """Answers under the ids that `named` gives."""
+def by_cell(found: Bools) -> dict[str, PerItem]:
+    """Per-item results under the ids that `named` gives."""
     _, places, seeds = found.shape
-    return {f"{place}-{seed}": Answers(found[:, place, seed]) for place in range(places) for seed in range(seeds)}
+    return {f"{place}-{seed}": PerItem(found[:, place, seed]) for place in range(places) for seed in range(seeds)}
 
 
 def compared(accuracy: float, items: int, cases: int, rng: np.random.Generator) -> float:
@@ -133,8 +133,8 @@ def recommended(accuracy: float, items: int, cases: int, rng: np.random.Generato
     names = [*(f"N{place}" for place in range(EQUALS - 1)), "scratch"]
     claims, left_out = [], []
     for _ in range(cases):
-        facts = recommendation(*table(names, hits([accuracy] * EQUALS, items, rng)))
-        claims.append(any(rival.verdict != "tied" for rival in facts.rivals) or facts.need_for_pretraining == "yes")
+        facts = recommend(*table(names, hits([accuracy] * EQUALS, items, rng)))
+        claims.append(any(pair.verdict != "tied" for pair in facts.best_vs_rest) or facts.need_for_pretraining == "yes")
         left_out.append(len(facts.possibly_best) < EQUALS)
     return {"a false claim": share(claims), "the set leaves out an equal": share(left_out)}
 
@@ -144,9 +144,11 @@ def confidence_set(accuracy: float, items: int, cases: int, rng: np.random.Gener
     every = [named(a_candidate(), place, 1) for place in range(EQUALS)]
     alone, in_use, sizes = [], [], []
     for _ in range(cases):
-        known = tested(every, by_cell(hits([accuracy - 0.005 * place for place in range(EQUALS)], items, rng)))
-        alone.append(confidence_p_values(known.accuracies, known.draws)[0] > 0.05)
-        members = possibly_best(known)
+        bootstrap = paired_bootstrap(
+            every, by_cell(hits([accuracy - 0.005 * place for place in range(EQUALS)], items, rng))
+        )
+        alone.append(confidence_p_values(bootstrap.accuracies, bootstrap.draws)[0] > 0.05)
+        members = possibly_best(bootstrap)
         in_use.append(members[0].cell_id == every[0].cell_id)
         sizes.append(len(members))
     mean_size = round(float(np.mean(sizes)), 2)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backbench.analysis import Answers, recommendation
+from backbench.analysis import PerItem, recommend
 from backbench.core import hardware
 from backbench.core.files import write_json
 from backbench.report import build
@@ -36,7 +36,7 @@ SEEDS = 5
 CELLS, ITEMS, VAL = 200, 25_000, 5_000
 
 
-def _answered() -> tuple[pd.DataFrame, dict[str, Answers]]:
+def _answered() -> tuple[pd.DataFrame, dict[str, PerItem]]:
     """Forty networks at five depths; the better one is right where the others are, and on some more."""
     rng = np.random.default_rng(0)
     difficulty = rng.normal(size=ITEMS)
@@ -48,7 +48,7 @@ def _answered() -> tuple[pd.DataFrame, dict[str, Answers]]:
         row = cell(f"Network{number // 5}", float(np.exp(logs.mean())), float(hits.mean()), seed=0)
         row |= {"freeze": "all" if number % 5 == 0 else f"all-{number % 5}", "cell_id": f"cell-{number}"}
         rows.append(row)
-        answers[row["cell_id"]] = Answers(hits, logs)
+        answers[row["cell_id"]] = PerItem(hits, logs)
     return frame(*rows), answers
 
 
@@ -79,7 +79,7 @@ def main() -> None:
         "statistics": {
             "cells": CELLS,
             "test_items": ITEMS,
-            "seconds": _seconds(lambda: recommendation(table, answers)),
+            "seconds": _seconds(lambda: recommend(table, answers)),
         },
     }
     print(json.dumps(result, indent=1))

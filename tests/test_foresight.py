@@ -1,4 +1,4 @@
-"""How well scores ranked the final results: by hand, and as the page says it."""
+"""The page's section on transferability scores."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from scipy.stats import weightedtau
 from support.tables import cell, frame
 
-from backbench.analysis import recommendation
-from backbench.analysis.foresight import SCORES, Foresight, final_results, foresight, sentence
+from backbench.analysis import recommend
 from backbench.report import page
 from backbench.report.loader import ReportData
 from backbench.report.transferability import section
@@ -38,92 +36,27 @@ def table() -> pd.DataFrame:
     )
 
 
-def judged(table: pd.DataFrame) -> dict[str, Foresight]:
-    return {found.score: found for found in foresight(final_results(table))}
-
-
-def test_the_final_result_is_that_of_the_depth_that_val_prefers(table: pd.DataFrame) -> None:
-    final = final_results(table)
-    assert list(zip(final["label"], final["test_acc"], strict=True)) == [("D", 0.9), ("A", 0.8), ("B", 0.7), ("C", 0.6)]
-    assert list(final["ridge_loo_acc"]) == [0.8, 0.7, 0.9, 0.5]
-    assert list(final["imagenet_top1"]) == [0.65, 0.7, 0.8, 0.75]
-
-
-def test_regret_is_what_the_first_lack_to_the_best(table: pd.DataFrame) -> None:
-    found = judged(table)
-    # The prior says B, C, A, D: B lacks 20 points, the best of the three, A, ten.
-    assert found["imagenet_top1"].regret_1 == pytest.approx(0.2)
-    assert found["imagenet_top1"].regret_3 == pytest.approx(0.1)
-    # Ridge says B, D, A, C.
-    assert found["ridge_loo_acc"].regret_1 == pytest.approx(0.2)
-    assert found["ridge_loo_acc"].regret_3 == 0
-    # Who cannot tell the networks apart is given the worst first.
-    assert found["knn_loo_acc"].regret_1 == pytest.approx(0.3)
-    assert found["knn_loo_acc"].regret_3 == pytest.approx(0.1)
-
-
-def test_tau_is_weighted_and_compared_with_the_prior(table: pd.DataFrame) -> None:
-    found = judged(table)
-    assert list(found) == [name for name, _ in SCORES]
-    prior = found["imagenet_top1"]
-    # By hand: a pair weighs the sum of 1 / rank of its two, by either side. Of D, A, B, C the prior has only B and C in
-    # order, which by final results weighs 1/3 + 1/4 of 3 (1 + 1/2 + 1/3 + 1/4), by the prior's own ranks 1 + 1/2.
-    total = 3 * (1 + 1 / 2 + 1 / 3 + 1 / 4)
-    expected = sum(2 * agreed / total - 1 for agreed in (1 / 3 + 1 / 4, 1 + 1 / 2)) / 2
-    assert prior.tau == pytest.approx(expected)
-    assert prior.lead == 0
-    ridge = found["ridge_loo_acc"]
-    assert ridge.tau == pytest.approx(weightedtau([0.9, 0.8, 0.7, 0.6], [0.8, 0.7, 0.9, 0.5]).statistic)
-    assert ridge.lead == pytest.approx(ridge.tau - prior.tau)
-    assert (found["knn_loo_acc"].tau, found["knn_loo_acc"].lead) == (None, None)
-
-
-def test_a_perfect_order_has_tau_one_and_no_regret() -> None:
-    found = judged(frame(*(scored(name, 0.5 + i / 10, 0.9 - i / 10, 0.5 + i / 20) for i, name in enumerate("ABCD"))))
-    taus = [found[name].tau for name in ("ridge_loo_acc", "logme", "h_score", "imagenet_top1")]
-    assert taus == pytest.approx([1, 1, -1, -1])
-    assert found["ridge_loo_acc"].lead == pytest.approx(2)
-    assert (found["ridge_loo_acc"].regret_1, found["h_score"].regret_1) == (0, pytest.approx(0.3))
-
-
-def test_fewer_than_four_networks_and_those_without_scores_say_nothing(table: pd.DataFrame) -> None:
+def test_the_section_is_empty_for_fewer_than_four_networks(table: pd.DataFrame) -> None:
     few = table[~((table["backbone"] == "C") & (table["freeze"] == "all"))]
-    assert foresight(final_results(few)) == ()
     assert section(few).judged == ()
-    assert foresight(final_results(frame())) == ()
-    unscored = table.assign(logme=None)
-    assert final_results(unscored).empty
-
-
-def test_the_sentence_says_what_a_choice_would_have_cost(table: pd.DataFrame) -> None:
-    found = foresight(final_results(table))
-    assert sentence(found, 12) == (
-        "To keep only the network with the highest published ImageNet accuracy would have cost 20.0 points of test"
-        " accuracy; none of the 4 scores of the features would have chosen better."
-    )
-    better = table.assign(ridge_loo_acc=table["ridge_loo_acc"].where(table["backbone"] != "D", 0.95))
-    assert sentence(foresight(final_results(better)), 4) == (
-        "To keep only the network that ridge regression puts first, the best of the 4 scores here, would have cost"
-        " nothing; the one with the highest published ImageNet accuracy, 20.0 points of test accuracy. So few networks"
-        " say little: to swap two of them changes these numbers a lot."
-    )
+    assert section(table).networks == 4
 
 
 def test_the_page_shows_the_table_and_hides_it_where_networks_are_few(table: pd.DataFrame) -> None:
-    text = page.render(ReportData(table.assign(family="f"), parse({})), recommendation(table), ())
+    text = page.render(ReportData(table.assign(family="f"), parse({})), recommend(table), ())
     assert "Could it have been known beforehand?" in text
     assert (
         '<th scope="row">Published ImageNet accuracy</th><td><b>−0.67</b></td><td>–</td><td>20.0</td><td>10.0</td>'
         in (text)
     )
     assert '<a href="#foresight">' in text
-    few = page.render(ReportData(table[table["backbone"] == "A"], parse({})), recommendation(table), ())
+    few = page.render(ReportData(table[table["backbone"] == "A"], parse({})), recommend(table), ())
     assert "known beforehand" not in few
     assert "#foresight" not in few
 
 
 def test_names_on_the_page_are_escaped(table: pd.DataFrame) -> None:
     hostile = table.assign(backbone=table["backbone"].replace("A", "<b>A</b>"))
-    text = page.render(ReportData(hostile, parse({})), recommendation(table), ())
+    text = page.render(ReportData(hostile, parse({})), recommend(table), ())
     assert "<b>A</b>" not in text
     assert "&lt;b&gt;A&lt;/b&gt;" in text

@@ -11,8 +11,7 @@ import pytest
 from support.tables import cell, frame, lost
 
 import backbench
-from backbench.analysis import recommendation
-from backbench.analysis.planned import UNMEASURED, with_unmeasured
+from backbench.analysis.missing_cells import with_unmeasured
 from backbench.core.cells import CellKey
 from backbench.core.errors import RequestError
 from backbench.report import build
@@ -46,27 +45,9 @@ def folder(tmp_path: Path, cut_off: list[dict[str, Any]]) -> Path:
     return tmp_path
 
 
-def test_planned_cells_that_are_not_there_get_a_row(cut_off: list[dict[str, Any]]) -> None:
-    table = frame(*cut_off)
-    found = with_unmeasured(table, [*PLANNED, place("B", "all-1")])
-    assert found.iloc[: len(table)].equals(table)
-    owed = found[found["status"] == UNMEASURED]
-    assert owed[["backbone", "freeze", "seed"]].to_numpy().tolist() == [["scratch", "none", 1], ["B", "all-1", 0]]
-    assert set(owed["dataset"]) == {"fruit"}
-    assert with_unmeasured(table, PLANNED[:5]) is table, "a failed cell was come to"
-    assert with_unmeasured(table, []) is table
-
-
 def test_types_stay_as_declared(folder: Path) -> None:
     table = store.read_table(folder)
     assert with_unmeasured(table, [place("B", "all-1")]).dtypes.equals(table.dtypes)
-
-
-def test_the_recommendation_names_them(cut_off: list[dict[str, Any]]) -> None:
-    facts = recommendation(with_unmeasured(frame(*cut_off), [*PLANNED, place("B", "all-1")]))
-    assert (facts.unmeasured, facts.cells, facts.failed) == (("scratch#1", "B@all-1"), 7, 1)
-    nothing = recommendation(with_unmeasured(frame(), [place("A")]))
-    assert nothing.sentences == ("Nothing can be recommended: no candidate finished (1 not measured).",)
 
 
 def test_page_and_terminal_say_so(folder: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from backbench import sweep
-from backbench.analysis import Candidate, Comparison, Recommendation, numbers, ranked, recommendation
+from backbench.analysis import Candidate, Comparison, Recommendation, ranked, recommend
+from backbench.analysis.candidate_names import find_cell
 from backbench.analysis.candidates import candidates
-from backbench.analysis.compare import compare, pair
-from backbench.analysis.naming import find_cell
+from backbench.analysis.comparison import compare, pair
+from backbench.core import formatting
 from backbench.core.errors import RequestError
 from backbench.core.request import Request
 from backbench.report import build, loader
@@ -24,14 +25,14 @@ from backbench.results.export import export
 # What a notebook shows of each candidate: heading, and how it is written.
 SHOWN: tuple[tuple[str, Callable[[Candidate], str]], ...] = (
     ("candidate", lambda one: one.label),
-    ("test", lambda one: numbers.percent(one.test_acc)),
-    ("95% interval", lambda one: numbers.interval(one.test_acc_lo, one.test_acc_hi)),
-    ("seeds", lambda one: numbers.count(one.seeds)),
-    ("gap, points", lambda one: numbers.points(one.gap)),
-    ("train", lambda one: numbers.percent(one.train_acc)),
-    ("val", lambda one: numbers.percent(one.val_acc)),
-    ("parameters", lambda one: numbers.magnitude(one.params)),
-    ("ms", lambda one: numbers.plain(one.latency_ms)),
+    ("test", lambda one: formatting.percent(one.test_acc)),
+    ("95% interval", lambda one: formatting.interval(one.test_acc_lo, one.test_acc_hi)),
+    ("seeds", lambda one: formatting.count(one.seeds)),
+    ("gap, points", lambda one: formatting.points(one.gap)),
+    ("train", lambda one: formatting.percent(one.train_acc)),
+    ("val", lambda one: formatting.percent(one.val_acc)),
+    ("parameters", lambda one: formatting.magnitude(one.params)),
+    ("ms", lambda one: formatting.plain(one.latency_ms)),
 )
 MOST_SHOWN = 20
 
@@ -87,7 +88,7 @@ class Results:
         """The recommendation as far as the table tells it, and for its interval the predictions of the best one."""
         cells = loader.table(self.directory)
         of_best = [cell for one in candidates(cells)[:1] for cell in one.cell_ids]
-        return recommendation(cells, loader.answers(self.directory, of_best))
+        return recommend(cells, loader.answers(self.directory, of_best))
 
     def __repr__(self) -> str:
         return f"<{self}>"

@@ -18,10 +18,10 @@ from test_store import cell, finished
 
 from backbench.core.columns import COLUMNS
 from backbench.core.errors import RequestError
+from backbench.core.formatting import printable
 from backbench.data import open_listing
 from backbench.data.decoding import decode
 from backbench.data.sources.image_files import is_image_name
-from backbench.printable import printable
 from backbench.results import store
 from backbench.results.run_record import parse
 

@@ -1,4 +1,4 @@
-"""Rows and answers as a sweep leaves them, small enough to be worked out by hand."""
+"""Rows and per-item results as a sweep leaves them, small enough to be worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backbench.analysis import Answers
+from backbench.analysis import PerItem
 from backbench.core.columns import COLUMN_NAMES
 
 
@@ -38,8 +38,8 @@ def frame(*rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(COLUMN_NAMES))
 
 
-def right(correct: Any, of: int, logs: Any = None) -> Answers:
-    """Answers on `of` test items, the given ones right; on val the given log-probabilities."""
+def right(correct: Any, of: int, logs: Any = None) -> PerItem:
+    """Results on `of` test items, the given ones right; on val the given log-probabilities."""
     hits = np.zeros(of, dtype=bool)
     hits[correct] = True
-    return Answers(hits, None if logs is None else np.asarray(logs, dtype=float))
+    return PerItem(hits, None if logs is None else np.asarray(logs, dtype=float))

@@ -8,14 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis.frames import grouped, labels
+from backbench.analysis.ranking import grouped, labels
 
 
 @dataclass(frozen=True)
 class Candidate:
     """One backbone at one freeze depth, its seeds averaged; shares in 0..1, None where nothing was measured.
 
-    `over_seeds` says that `test_acc_lo` and `test_acc_hi` cover the chance of training too, not only that of the items.
+    `over_seeds` says that `test_acc_lo` and `test_acc_hi` cover the chance of the seeds as well as that of the
+    items.
     """
 
     label: str
@@ -52,7 +53,7 @@ class Candidate:
 
     @property
     def network(self) -> tuple[str, float | None]:
-        """What it is once it is trained: candidates that differ only in their freeze depth cost the same to run."""
+        """Backbone and image size: candidates of one network cost the same to run, whatever their freeze depth."""
         return self.backbone, self.image_size
 
 

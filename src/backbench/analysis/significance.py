@@ -1,4 +1,4 @@
-"""Is a difference more than chance? Exact and classical tests over the same items; arrays in, numbers out."""
+"""Tests of whether a difference is more than chance, over the same items; arrays in, numbers out."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def welch(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[float, f
     the items plus that of the mean over the seeds of each, which share their freedom as Welch (1947) and Satterthwaite
     (1946) have it: few seeds that differ much leave little to claim. A single seed counts as one that cannot vary.
     """
-    ours, theirs = first.mean(axis=1), second.mean(axis=1)
-    wins, losses = float((ours * (1 - theirs)).sum()), float((theirs * (1 - ours)).sum())
-    difference = ours - theirs
+    right, other_right = first.mean(axis=1), second.mean(axis=1)
+    wins, losses = float((right * (1 - other_right)).sum()), float((other_right * (1 - right)).sum())
+    difference = right - other_right
     repeated = [hits.mean(axis=0) for hits in (first, second) if hits.shape[1] > 1]
     parts = [
         (sample.var(ddof=1) / len(sample), len(sample) - 1) for sample in (difference, *repeated) if len(sample) > 1

@@ -10,10 +10,10 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 
-from backbench.analysis import numbers
 from backbench.budget.history import SweepHistory, past
 from backbench.budget.protocol import Arm, Measurement, PerItemScores, Round, Strategy
 from backbench.budget.strategies import STRATEGIES
+from backbench.core import formatting
 from backbench.core.files import whole_file, write_text
 from backbench.report import replay_picture
 from backbench.results import store
@@ -133,7 +133,7 @@ def write(directory: Path, *, draws: int = DRAWS) -> Iterator[str]:
     dataset = store.read_run(directory).dataset.name
     known = past(directory)
     yield (
-        f"{dataset}: {len(known.arms)} candidates, {numbers.duration(known.total)} in all;"
+        f"{dataset}: {len(known.arms)} candidates, {formatting.duration(known.total)} in all;"
         f" {draws} replays with val images drawn anew and the seeds in another order"
     )
     found = replay(known, draws=draws)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from backbench.analysis.frames import depth_order
+from backbench.analysis.ranking import depth_order
 from backbench.budget.protocol import Arm, Measurement, PerItemScores, Round, Rounds
 from backbench.budget.pruning import cut, right
 from backbench.core.job import Schedule, Screening

@@ -16,7 +16,7 @@ import click
 
 from backbench.core.cache import provide_home
 from backbench.core.errors import BackbenchError
-from backbench.printable import printable
+from backbench.core.formatting import printable
 
 # What is wrong with a disk and not with this program.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

@@ -12,9 +12,9 @@ import click
 
 from backbench.cli.errors import INCOMPLETE, OneLineGroup, plainly, without_chatter
 from backbench.core.cells import Status
+from backbench.core.formatting import printable
 from backbench.core.request import Request
 from backbench.core.version import __version__
-from backbench.printable import printable
 
 _DEFAULT = Request()
 
@@ -170,8 +170,8 @@ def export_command(directory: Path, name: str | None, target: Path, force: bool)
 
     NAME is Backbone@freeze, with @none-weights for random weights and #seed where they differ, or a cell id.
     """
-    from backbench.analysis import numbers
-    from backbench.analysis.naming import full_name
+    from backbench.analysis.candidate_names import full_name
+    from backbench.core import formatting
     from backbench.results.export import export
     from backbench.sweep.progress import Bar
 
@@ -183,7 +183,7 @@ def export_command(directory: Path, name: str | None, target: Path, force: bool)
             force=force,
             progress=lambda done, total: bar.step("getting weights", done, total or 0),
         )
-    click.echo(f"{target}: {full_name(row)}, {numbers.percent(row['test_acc'])} on test")
+    click.echo(f"{target}: {full_name(row)}, {formatting.percent(row['test_acc'])} on test")
 
 
 @main.command("predict")

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbench.core.errors import RequestError
+from backbench.core.formatting import printable
 from backbench.core.hardware import cores
 from backbench.data import decoding
 from backbench.data.sources.image_files import is_image_name, read_image, readable
-from backbench.printable import printable
 
 # Images that are decoded and classified together; the last ones are filled up to as many.
 BATCH = 32

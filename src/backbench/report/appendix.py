@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis import numbers
-from backbench.analysis.frames import tidy
+from backbench.analysis.ranking import tidy
+from backbench.core import formatting
 from backbench.core.dataset import SPLITS
 from backbench.report import warnings
 from backbench.results.run_record import JobRecord, Option, RunRecord
@@ -33,7 +33,7 @@ def health(run: RunRecord) -> dict[str, Any]:
         "present": bool(classes or findings),
         "classes": classes,
         "folds": parts,
-        "unlisted": numbers.count(len(classes) - LISTED_CLASSES) if len(classes) > LISTED_CLASSES else "",
+        "unlisted": formatting.count(len(classes) - LISTED_CLASSES) if len(classes) > LISTED_CLASSES else "",
         "findings": findings,
     }
 
@@ -78,4 +78,4 @@ def _pairs(content: Mapping[str, Option]) -> list[tuple[str, str]]:
 
 
 def _phases(job: JobRecord) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {numbers.duration(spent)}" for name, spent in job.seconds.items())
+    return ", ".join(f"{name.replace('_', ' ')} {formatting.duration(spent)}" for name, spent in job.seconds.items())

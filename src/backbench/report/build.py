@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.analysis import Recommendation, recommendation
+from backbench.analysis import Recommendation, recommend
 from backbench.core.files import whole_file, write_text
 from backbench.report import error_gallery, export_note, loader, page, pictures, terminal
 from backbench.report.drawing import Picture
@@ -55,7 +55,7 @@ def leaderboard_text(directory: Path, *, width: int | None = None) -> str:
 
 def _facts(found: loader.ReportData) -> Recommendation:
     sizes = found.run.dataset.sizes
-    return recommendation(
+    return recommend(
         found.table, found.answers, val_items=sizes.get("val") or None, test_items=sizes.get("test") or None
     )
 

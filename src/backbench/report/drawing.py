@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from backbench.analysis import numbers as text
+from backbench.core import formatting as text
 from backbench.report.live import Live
 
 # Each colour is used for one role only, so that the page can replace it by its own variable for light and dark.

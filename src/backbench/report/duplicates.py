@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backbench.analysis import numbers
-from backbench.analysis.uncopied import without_copies
+from backbench.analysis.without_duplicates import without_duplicates
+from backbench.core import formatting
 from backbench.results.run_record import Item, NearCopies, RunRecord
 
 # How many pairs are shown, and how many candidates, from the top of the table, are scored again.
@@ -78,7 +78,7 @@ def copies(run: RunRecord, rows: pd.DataFrame, ids: NDArray[np.str_], hits: Mapp
     )
     exact, near = (np.isin(ids, run.dataset.copies.get(kind, ())) for kind in ("exact", "near"))
     copied = exact | near
-    scored = without_copies(rows.head(SCORED), hits, copied) if copied.any() else pd.DataFrame()
+    scored = without_duplicates(rows.head(SCORED), hits, copied) if copied.any() else pd.DataFrame()
     if scored.empty:
         return found
     scores = tuple(_as_text(row) for row in scored.to_dict(orient="records"))
@@ -104,11 +104,11 @@ def _pairs(splits: str, copies: NearCopies) -> Iterator[Pair]:
 def _as_text(row: Mapping[Any, Any]) -> dict[str, str]:
     return {
         "label": str(row["label"]),
-        "all": numbers.percent(row["test_acc"]),
-        "kept": numbers.percent(row["kept_acc"]),
-        "interval": numbers.interval(row["kept_lo"], row["kept_hi"]),
-        "copied": numbers.percent(row["copied_acc"]),
-        "change": numbers.points(row["kept_acc"] - row["test_acc"]),
+        "all": formatting.percent(row["test_acc"]),
+        "kept": formatting.percent(row["unique_acc"]),
+        "interval": formatting.interval(row["unique_lo"], row["unique_hi"]),
+        "copied": formatting.percent(row["duplicated_acc"]),
+        "change": formatting.points(row["unique_acc"] - row["test_acc"]),
     }
 
 
@@ -116,12 +116,14 @@ def _notice(found: Copies) -> str:
     first = found.scores[0]
     kinds = [f"{amount} {kind}" for amount, kind in ((found.exact, "exact"), (found.near, "near")) if amount]
     amount = found.exact + found.near
-    of = f"{numbers.count(amount)} of {numbers.count(found.items)} test images"
+    of = f"{formatting.count(amount)} of {formatting.count(found.items)} test images"
     if not found.kept:
-        return f"All {numbers.count(found.items)} test images have copies in train: no accuracy here is of new images."
+        return (
+            f"All {formatting.count(found.items)} test images have copies in train: no accuracy here is of new images."
+        )
     have, them = ("has a copy", "it") if amount == 1 else ("have copies", "them")
     return (
         f"{of} {have} in train ({' and '.join(kinds)}). Without {them} {first['label']} gets {first['kept']} of"
-        f" the other {numbers.count(found.kept)} right (95% interval {first['interval']}),"
+        f" the other {formatting.count(found.kept)} right (95% interval {first['interval']}),"
         f" instead of {first['all']} of all."
     )

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backbench.analysis import ByCell, Recommendation, numbers
-from backbench.analysis.mistakes import Answer, Confusion, confusions, surest_mistakes
+from backbench.analysis import ByCell, Recommendation
+from backbench.analysis.errors import Confusion, Prediction, confusions, most_confident_errors
+from backbench.core import formatting
 from backbench.report.duplicates import Copies, copies
 from backbench.report.loader import ReportData, first_seed
 from backbench.results import store, thumbnails
@@ -90,7 +91,7 @@ def gallery(directory: Path, stored: ReportData, facts: Recommendation) -> Galle
         candidate=facts.best.label + first_seed({"seeds": facts.best.seeds}),
         wrong=int((probabilities.argmax(axis=1) != truth).sum()),
         items=len(truth),
-        mistakes=_examples(surest_mistakes(probabilities, truth, most=MISTAKES), ids, names),
+        mistakes=_examples(most_confident_errors(probabilities, truth, most=MISTAKES), ids, names),
         confused=tuple(
             _sides(confusion, ids, names) for confusion in confusions(probabilities, truth, most=CONFUSED, each=EACH)
         ),
@@ -116,9 +117,10 @@ def _class_names(run: RunRecord, classes: int) -> Sequence[str]:
     return known if len(known) == classes else [f"class {number}" for number in range(classes)]
 
 
-def _examples(answers: Sequence[Answer], ids: Sequence[str], names: Sequence[str]) -> tuple[Example, ...]:
+def _examples(answers: Sequence[Prediction], ids: Sequence[str], names: Sequence[str]) -> tuple[Example, ...]:
     return tuple(
-        Example(ids[one.item], names[one.truth], names[one.said], numbers.percent(one.confidence)) for one in answers
+        Example(ids[one.item], names[one.truth], names[one.predicted], formatting.percent(one.confidence))
+        for one in answers
     )
 
 
@@ -126,7 +128,7 @@ def _sides(confusion: Confusion, ids: Sequence[str], names: Sequence[str]) -> tu
     first, second = (
         Side(names[label], mistaken, items, _examples(examples, ids, names))
         for label, mistaken, items, examples in zip(
-            confusion.classes, confusion.mistaken, confusion.items, confusion.examples, strict=True
+            confusion.classes, confusion.errors, confusion.items, confusion.examples, strict=True
         )
     )
     return first, second

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from backbench.analysis.winners import trained, winners
-from backbench.analysis.wording import listed
+from backbench.analysis.best_cells import trained, winners
+from backbench.core.formatting import listed
 from backbench.report.loader import ReportData
 from backbench.results import store
 

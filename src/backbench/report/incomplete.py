@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis.frames import cell_labels, tidy
-from backbench.analysis.planned import UNMEASURED
+from backbench.analysis.missing_cells import UNMEASURED
+from backbench.analysis.ranking import cell_labels, tidy
 from backbench.core.cells import Status
 
 

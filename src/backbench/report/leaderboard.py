@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis import Recommendation, numbers, pareto
-from backbench.analysis.frames import GROUP, depth_order, tidy
-from backbench.analysis.wording import IN_THE_SET, frozen
+from backbench.analysis import Recommendation, pareto
+from backbench.analysis.prose.best_vs_rest import tied_means
+from backbench.analysis.prose.phrases import TIED_BY_SET, frozen
+from backbench.analysis.ranking import GROUP, depth_order, tidy
+from backbench.core import formatting
 from backbench.core.backbone import RANDOM_WEIGHTS
 from backbench.core.columns import COLUMNS
 from backbench.report.loader import ReportData
@@ -45,7 +47,7 @@ class Heading:
 
     name: str
     heading: str
-    show: Callable[[float | None], str] = numbers.plain
+    show: Callable[[float | None], str] = formatting.plain
     unit: str = ""
     first: str = "ascending"
     css: str = "number"
@@ -65,21 +67,21 @@ LEADING = (
 
 
 MEASURED = (
-    Heading("gap", "Gap", numbers.points, "points"),
-    Heading("train_acc", "Train", numbers.percent, first="descending"),
-    Heading("val_acc", "Val", numbers.percent, first="descending"),
-    Heading("selection_score", "Selection score", numbers.decimal, first="descending"),
-    Heading("latency_ms", "Latency", numbers.plain, "ms"),
-    Heading("params", "Parameters", numbers.magnitude),
-    Heading("flops", "Compute", numbers.gflops, "GFLOPs"),
-    Heading("throughput_ips", "Throughput", numbers.plain, "images/s", "descending", shown=False),
-    Heading("peak_mem_mb", "Memory", numbers.plain, "MiB", shown=False),
-    Heading("fit_seconds", "Training", numbers.duration, shown=False),
-    Heading("wall_seconds", "In all", numbers.duration, shown=False),
-    Heading("test_top5", "Top-5", numbers.percent, first="descending", shown=False),
-    Heading("test_macro_f1", "Macro-F1", numbers.percent, first="descending", shown=False),
-    Heading("test_nll", "NLL", numbers.decimal, shown=False),
-    Heading("test_ece", "ECE", numbers.percent, shown=False),
+    Heading("gap", "Gap", formatting.points, "points"),
+    Heading("train_acc", "Train", formatting.percent, first="descending"),
+    Heading("val_acc", "Val", formatting.percent, first="descending"),
+    Heading("selection_score", "Selection score", formatting.decimal, first="descending"),
+    Heading("latency_ms", "Latency", formatting.plain, "ms"),
+    Heading("params", "Parameters", formatting.magnitude),
+    Heading("flops", "Compute", formatting.gflops, "GFLOPs"),
+    Heading("throughput_ips", "Throughput", formatting.plain, "images/s", "descending", shown=False),
+    Heading("peak_mem_mb", "Memory", formatting.plain, "MiB", shown=False),
+    Heading("fit_seconds", "Training", formatting.duration, shown=False),
+    Heading("wall_seconds", "In all", formatting.duration, shown=False),
+    Heading("test_top5", "Top-5", formatting.percent, first="descending", shown=False),
+    Heading("test_macro_f1", "Macro-F1", formatting.percent, first="descending", shown=False),
+    Heading("test_nll", "NLL", formatting.decimal, shown=False),
+    Heading("test_ece", "ECE", formatting.percent, shown=False),
 )
 
 
@@ -98,7 +100,7 @@ BEST = Badge("top", "best", "first by selection score")
 FRONT = Badge("front", "Pareto", "no other candidate has both a better selection score and a lower latency")
 
 
-TIED = Badge("tied", "tied with best", IN_THE_SET)
+TIED = Badge("tied", "tied with best", TIED_BY_SET)
 
 
 FAMILY = Badge("family", "best of its family", "the first of several networks of one family")
@@ -112,7 +114,7 @@ BADGES = (BEST, FRONT, TIED, FAMILY, RANDOM)
 
 def badges(facts: Recommendation) -> tuple[Badge, ...]:
     """All badges, with what they mean on this page."""
-    return tuple(replace(badge, meaning=facts.tied_means) if badge is TIED else badge for badge in BADGES)
+    return tuple(replace(badge, meaning=tied_means(facts)) if badge is TIED else badge for badge in BADGES)
 
 
 def rows(stored: ReportData, facts: Recommendation, marks: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
@@ -129,7 +131,7 @@ def rows(stored: ReportData, facts: Recommendation, marks: Sequence[Sequence[int
             note.append(frozen(row["freeze"]) + _share(row))
         of = f" of {row['asked']}" if row["asked"] > row["seeds"] else ""
         if row["seeds"] > 1:
-            range_of_test = numbers.interval(row["test_acc_min"], row["test_acc_max"])
+            range_of_test = formatting.interval(row["test_acc_min"], row["test_acc_max"])
             note.append(f"mean of {row['seeds']}{of} seeds, test {range_of_test}")
         elif of:
             note.append(f"1{of} seeds")
@@ -183,7 +185,7 @@ def _badges(stored: ReportData, facts: Recommendation) -> list[list[Badge]]:
         if front.iloc[i]:
             yield FRONT
         if facts.tied(found[i]):
-            yield replace(TIED, meaning=facts.tied_means)
+            yield replace(TIED, meaning=tied_means(facts))
         if row["family"] in families:
             families.remove(row["family"])
             yield FAMILY
@@ -207,8 +209,8 @@ def _accuracy(row: Mapping[str, Any], floor: float) -> dict[str, Any]:
 
     return {
         "value": _sortable(row["test_acc"]),
-        "text": numbers.percent(row["test_acc"]),
-        "interval": numbers.interval(row["test_acc_lo"], row["test_acc_hi"]) if drawn else "",
+        "text": formatting.percent(row["test_acc"]),
+        "interval": formatting.interval(row["test_acc_lo"], row["test_acc_hi"]) if drawn else "",
         "drawn": drawn,
         **(
             {"lo": place(row["test_acc_lo"]), "hi": place(row["test_acc_hi"]), "at": place(row["test_acc"])}

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backbench.analysis import Answers, grouped, labels, ranked
-from backbench.analysis.answers import hits
-from backbench.analysis.frames import SERIES
+from backbench.analysis import PerItem, grouped, labels, ranked
 from backbench.analysis.metrics import calibration, right_by_class, tempered_logs
-from backbench.analysis.planned import with_unmeasured
+from backbench.analysis.missing_cells import with_unmeasured
+from backbench.analysis.per_item import hits
+from backbench.analysis.ranking import SERIES
 from backbench.results import store
 from backbench.results.run_record import RunRecord
 
@@ -33,7 +33,7 @@ class ReportData:
 
     table: pd.DataFrame
     run: RunRecord = field(default_factory=RunRecord)
-    answers: Mapping[str, Answers] = field(default_factory=dict)
+    answers: Mapping[str, PerItem] = field(default_factory=dict)
     by_class: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     bins: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -89,8 +89,8 @@ def table(directory: Path) -> pd.DataFrame:
     return with_unmeasured(cells, store.read_run(directory).planned)
 
 
-def answers(directory: Path, cell_ids: Iterable[str]) -> dict[str, Answers]:
-    """Answers by cell id; of one cell at a time the probabilities are held, since all would not fit into memory.
+def answers(directory: Path, cell_ids: Iterable[str]) -> dict[str, PerItem]:
+    """PerItem by cell id; of one cell at a time the probabilities are held, since all would not fit into memory.
 
     A cell without stored predictions, or with other test items than the first cell, is not in it; one with other val
     items, or none, has no answers on val. Raises ValueError for predictions that do not fit their labels.
@@ -113,9 +113,9 @@ def _predictions(directory: Path, cell_ids: Iterable[str]) -> Iterator[tuple[str
         yield cell_id, found
 
 
-def _answers(found: Mapping[str, NDArray[Any]]) -> Answers:
+def _answers(found: Mapping[str, NDArray[Any]]) -> PerItem:
     logs = tempered_logs(found["val_probs"], found["val_labels"]) if "val_probs" in found else None
-    return Answers(hits(found["test_probs"], found["test_labels"]), logs)
+    return PerItem(hits(found["test_probs"], found["test_labels"]), logs)
 
 
 def _same_items(found: Mapping[str, NDArray[Any]], split: str, items: dict[str, NDArray[Any]]) -> bool:

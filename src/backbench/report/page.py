@@ -13,9 +13,10 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from backbench.analysis import Candidate, Recommendation, numbers
-from backbench.analysis.frames import GROUP, tidy
-from backbench.analysis.wording import frozen
+from backbench.analysis import Candidate, Recommendation
+from backbench.analysis.prose.phrases import frozen
+from backbench.analysis.ranking import GROUP, tidy
+from backbench.core import formatting
 from backbench.core.backbone import RANDOM_WEIGHTS
 from backbench.core.cells import Status
 from backbench.core.dataset import SPLITS
@@ -133,9 +134,9 @@ def _asset(name: str) -> str:
 def _facts(table: pd.DataFrame, run: RunRecord) -> list[str]:
     facts = []
     if run.dataset.classes:
-        facts.append(f"{numbers.count(len(run.dataset.classes))} classes")
+        facts.append(f"{formatting.count(len(run.dataset.classes))} classes")
     counts = run.dataset.sizes
-    sizes = [f"{numbers.count(counts[split])} {split}" for split in SPLITS if split in counts]
+    sizes = [f"{formatting.count(counts[split])} {split}" for split in SPLITS if split in counts]
     if sizes:
         facts.append(f"{', '.join(sizes)} images")
     rows = tidy(table)
@@ -167,23 +168,25 @@ def _answer(facts: Recommendation) -> dict[str, Any]:
         "subtitle": subtitle[0].upper() + subtitle[1:],
         "figures": _key_figures(best),
         "lead": sentences[0],
-        "evidence": [sentence for sentence in sentences[1:] if sentence not in facts.cautions],
+        "evidence": sentences[1:],
     }
 
 
 def _key_figures(best: Candidate) -> list[dict[str, str]]:
     test = (
-        f"95% interval {numbers.interval(best.test_acc_lo, best.test_acc_hi)}" if best.test_acc_lo is not None else ""
+        f"95% interval {formatting.interval(best.test_acc_lo, best.test_acc_hi)}"
+        if best.test_acc_lo is not None
+        else ""
     )
     if best.seeds > 1:
-        test += f"; {best.seeds} seeds {numbers.interval(best.test_acc_min, best.test_acc_max)}"
-    latency = numbers.MISSING if best.latency_ms is None else f"{numbers.plain(best.latency_ms)} ms"
-    gap = numbers.MISSING if best.gap is None else f"{numbers.points(best.gap)} pts"
-    trained = "" if best.train_acc is None else f"train {numbers.percent(best.train_acc)}"
-    compute = "" if best.flops is None else f"{numbers.gflops(best.flops)} GFLOPs an image"
+        test += f"; {best.seeds} seeds {formatting.interval(best.test_acc_min, best.test_acc_max)}"
+    latency = formatting.MISSING if best.latency_ms is None else f"{formatting.plain(best.latency_ms)} ms"
+    gap = formatting.MISSING if best.gap is None else f"{formatting.points(best.gap)} pts"
+    trained = "" if best.train_acc is None else f"train {formatting.percent(best.train_acc)}"
+    compute = "" if best.flops is None else f"{formatting.gflops(best.flops)} GFLOPs an image"
     return [
-        {"name": "Test accuracy", "value": numbers.percent(best.test_acc), "note": test, "role": "test"},
+        {"name": "Test accuracy", "value": formatting.percent(best.test_acc), "note": test, "role": "test"},
         {"name": "Overfitting gap", "value": gap, "note": trained, "role": "train"},
         {"name": "Latency", "value": latency, "note": "one image, median", "role": "cost"},
-        {"name": "Parameters", "value": numbers.magnitude(best.params), "note": compute, "role": "cost"},
+        {"name": "Parameters", "value": formatting.magnitude(best.params), "note": compute, "role": "cost"},
     ]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from backbench.analysis import numbers as text
+from backbench.core import formatting as text
 from backbench.report.drawing import GRID, MUTED, STYLE, TEST, TRAIN, Numbers, Picture, legend, picture
 
 NAMES = {"halving": "successive halving", "one-epoch": "one epoch of all, then the best"}

@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis import Recommendation, grouped, labels, numbers
+from backbench.analysis import Recommendation, grouped, labels
+from backbench.analysis.prose.best_vs_rest import tied_means
+from backbench.core import formatting
 from backbench.report import incomplete
 from backbench.report.leaderboard import footnotes
 
@@ -18,19 +20,19 @@ COLUMNS = (
     ("#", lambda row: str(row["rank"]), 1),
     ("candidate", lambda row: row["label"], 1),
     ("freeze", lambda row: row["freeze"], 5),
-    ("test", lambda row: numbers.percent(row["test_acc"]), 1),
+    ("test", lambda row: formatting.percent(row["test_acc"]), 1),
     ("seeds", lambda row: _seeds(row), 2),
-    ("95% interval", lambda row: numbers.interval(row["test_acc_lo"], row["test_acc_hi"]), 3),
-    ("gap", lambda row: numbers.points(row["gap"]), 2),
-    ("train", lambda row: numbers.percent(row["train_acc"]), 4),
-    ("val", lambda row: numbers.percent(row["val_acc"]), 4),
-    ("score", lambda row: numbers.decimal(row["selection_score"]), 3),
-    ("params", lambda row: numbers.magnitude(row["params"]), 5),
-    ("GFLOPs", lambda row: numbers.gflops(row["flops"]), 8),
-    ("ms", lambda row: numbers.plain(row["latency_ms"]), 2),
-    ("images/s", lambda row: numbers.plain(row["throughput_ips"]), 9),
-    ("MiB", lambda row: numbers.plain(row["peak_mem_mb"]), 9),
-    ("time", lambda row: numbers.duration(row["wall_seconds"]), 7),
+    ("95% interval", lambda row: formatting.interval(row["test_acc_lo"], row["test_acc_hi"]), 3),
+    ("gap", lambda row: formatting.points(row["gap"]), 2),
+    ("train", lambda row: formatting.percent(row["train_acc"]), 4),
+    ("val", lambda row: formatting.percent(row["val_acc"]), 4),
+    ("score", lambda row: formatting.decimal(row["selection_score"]), 3),
+    ("params", lambda row: formatting.magnitude(row["params"]), 5),
+    ("GFLOPs", lambda row: formatting.gflops(row["flops"]), 8),
+    ("ms", lambda row: formatting.plain(row["latency_ms"]), 2),
+    ("images/s", lambda row: formatting.plain(row["throughput_ips"]), 9),
+    ("MiB", lambda row: formatting.plain(row["peak_mem_mb"]), 9),
+    ("time", lambda row: formatting.duration(row["wall_seconds"]), 7),
 )
 LEFT = ("candidate", "freeze", "seeds")
 
@@ -63,10 +65,10 @@ def show(
     if len(rows):
         below = ["Ranked by selection score, which is measured on val alone.", exports]
         if facts and tied:
-            below.insert(1, f"{TIED} {facts.tied_means}")
+            below.insert(1, f"{TIED} {tied_means(facts)}")
         parts.append("\n".join(_wrapped(line, width) for line in below if line))
     parts += [_unfinished(group, width) for group in incomplete.groups(table)]
-    return numbers.for_terminal("\n\n".join(parts)) + "\n"
+    return formatting.for_terminal("\n\n".join(parts)) + "\n"
 
 
 def _board(rows: Sequence[Mapping[Any, Any]], width: int) -> str:
@@ -91,7 +93,7 @@ def _seeds(row: Mapping[Any, Any]) -> str:
     """How many, and from where to where their test accuracies range."""
     if row["seeds"] < 2:
         return ""
-    return f"{row['seeds']}: {numbers.interval(row['test_acc_min'], row['test_acc_max'])}"
+    return f"{row['seeds']}: {formatting.interval(row['test_acc_min'], row['test_acc_max'])}"
 
 
 def _wrapped(text: str, width: int) -> str:

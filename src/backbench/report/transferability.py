@@ -7,8 +7,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from backbench.analysis import numbers
-from backbench.analysis.foresight import Foresight, final_results, foresight, sentence
+from backbench.analysis.prose.transferability_ranking import sentence
+from backbench.analysis.transferability_ranking import (
+    TransferabilityRanking,
+    final_results,
+    transferability_rankings,
+)
+from backbench.core import formatting
 from backbench.core.cells import Status
 
 # How many networks are listed with their scores, from the best on.
@@ -32,7 +37,7 @@ PRUNED = " A budget pruned some of what these networks could have been, which fa
 def section(table: pd.DataFrame) -> Section:
     """From the table of cells."""
     final = final_results(table)
-    judged = foresight(final)
+    judged = transferability_rankings(final)
     if not judged:
         return Section()
     return Section(
@@ -43,23 +48,23 @@ def section(table: pd.DataFrame) -> Section:
     )
 
 
-def _judged(score: Foresight) -> dict[str, str]:
+def _judged(score: TransferabilityRanking) -> dict[str, str]:
     return {
         "name": score.name,
-        "tau": numbers.decimal(score.tau, 2),
+        "tau": formatting.decimal(score.tau, 2),
         "lead": _with_sign(score.lead),
-        "first": numbers.points(score.regret_1),
-        "three": numbers.points(score.regret_3),
+        "first": formatting.points(score.regret_1),
+        "three": formatting.points(score.regret_3),
     }
 
 
 def _with_sign(lead: float | None) -> str:
-    text = numbers.decimal(lead, 2)
+    text = formatting.decimal(lead, 2)
     return f"+{text}" if lead is not None and lead > 0 and text.strip("0.") else text
 
 
 def _listed(row: Mapping[str, float | str]) -> dict[str, str]:
-    shares = {name: numbers.percent(float(row[name])) for name in ("test_acc", "imagenet_top1")}
-    shares |= {name: numbers.percent(float(row[name])) for name in ("ridge_loo_acc", "knn_loo_acc")}
-    measures = {name: numbers.decimal(float(row[name])) for name in ("logme", "h_score")}
+    shares = {name: formatting.percent(float(row[name])) for name in ("test_acc", "imagenet_top1")}
+    shares |= {name: formatting.percent(float(row[name])) for name in ("ridge_loo_acc", "knn_loo_acc")}
+    measures = {name: formatting.decimal(float(row[name])) for name in ("logme", "h_score")}
     return {"label": str(row["label"]), **shares, **measures}

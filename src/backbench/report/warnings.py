@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from backbench.analysis import Recommendation, numbers
+from backbench.analysis import Recommendation
+from backbench.core import formatting
 from backbench.report import class_balance
 from backbench.results.run_record import Copies, Health, RunRecord
 
@@ -31,13 +32,13 @@ def _notices(run: RunRecord, facts: Recommendation, known_from_train: str) -> It
     if facts.unmeasured:
         missing = len(facts.unmeasured)
         yield (
-            f"The sweep has not come to its end: {numbers.count(missing)} of {_many(facts.cells, 'cell')} "
+            f"The sweep has not come to its end: {formatting.count(missing)} of {_many(facts.cells, 'cell')} "
             f"{'was' if missing == 1 else 'were'} not measured ({_some(facts.unmeasured)}). The same command goes on "
             "where it stopped."
         )
     if facts.pruned:
         yield (
-            f"A budget chose what to measure: {numbers.count(facts.pruned)} of {_many(facts.cells, 'cell')} "
+            f"A budget chose what to measure: {formatting.count(facts.pruned)} of {_many(facts.cells, 'cell')} "
             f"{'was' if facts.pruned == 1 else 'were'} pruned, and the list below says why each was. The best of what "
             "was measured need not be the best of all; without --budget the same command measures the rest."
         )
@@ -59,8 +60,7 @@ def _notices(run: RunRecord, facts: Recommendation, known_from_train: str) -> It
     conflicting = health.conflicting_labels.groups if health.conflicting_labels else 0
     if conflicting:
         yield f"{_many(conflicting, 'image')} {'occurs' if conflicting == 1 else 'occur'} under more than one label."
-    yield from facts.cautions
-    yield from class_balance.sentences(health.per_class, facts)
+    yield from (caveat.text for caveat in (*facts.caveats, *class_balance.caveats(health.per_class, facts)))
     for split, absent, harm in (
         ("val", health.missing_in_val, "no choice took {} into account"),
         ("test", health.missing_in_test, "no score says whether {} recognised"),
@@ -85,7 +85,7 @@ def findings(health: Health) -> list[dict[str, Any]]:
     def add(name: str, value: str, items: Sequence[Any] = (), total: int | None = None) -> None:
         total = len(items) if total is None else max(total, len(items))
         shown = [describe(item) for item in msgspec.to_builtins(items[:LISTED])]
-        summary = "show" if len(shown) == total else f"show {len(shown)} of {numbers.count(total)}"
+        summary = "show" if len(shown) == total else f"show {len(shown)} of {formatting.count(total)}"
         found.append({"name": name, "value": value, "entries": shown, "summary": summary})
 
     if duplicates := health.duplicates:
@@ -103,22 +103,22 @@ def findings(health: Health) -> list[dict[str, Any]]:
         if not pairs:
             add("Near-duplicates across splits", _none_found(plain, health.images))
         for first, second, near in pairs:
-            under = f", {numbers.count(near.other_class)} under another class" if near.other_class else ""
+            under = f", {formatting.count(near.other_class)} under another class" if near.other_class else ""
             add(f"Near-copies of {first} in {second}", _many(near.images, "image") + under)
         if plain and plain != health.images:
             text = f"{_many(plain, 'image')} with too little detail to tell a copy from a look-alike"
             add("Not compared for near-duplicates", text)
     if conflicts := health.conflicting_labels:
-        text = numbers.count(conflicts.groups) if conflicts.groups else "none"
+        text = formatting.count(conflicts.groups) if conflicts.groups else "none"
         add("Same image, different labels", text, conflicts.examples, conflicts.groups)
     if health.unreadable is not UNSET:
         items = health.unreadable
-        add("Unreadable files", numbers.count(len(items)) if items else "none", items)
+        add("Unreadable files", formatting.count(len(items)) if items else "none", items)
     for split, absent in (("val", health.missing_in_val), ("test", health.missing_in_test)):
         if absent:
-            add(f"Classes missing in {split}", numbers.count(len(absent)), absent)
+            add(f"Classes missing in {split}", formatting.count(len(absent)), absent)
     if health.ignored_files:
-        add("Files that are no images", numbers.count(health.ignored_files))
+        add("Files that are no images", formatting.count(health.ignored_files))
     for note in health.notes:
         add("Note", note)
     return found
@@ -157,7 +157,7 @@ def describe(item: Any) -> str:
 
 
 def _many(amount: int, one: str, more: str = "") -> str:
-    return f"{numbers.count(amount)} {one if amount == 1 else more or one + 's'}"
+    return f"{formatting.count(amount)} {one if amount == 1 else more or one + 's'}"
 
 
 def _some(names: Sequence[Any], most: int = 6) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis.naming import find_cell, full_name
-from backbench.analysis.winners import trained
+from backbench.analysis.best_cells import trained
+from backbench.analysis.candidate_names import find_cell, full_name
 from backbench.core.cache import cache_root
 from backbench.core.cells import PROTOCOL_VERSION
 from backbench.core.errors import RequestError

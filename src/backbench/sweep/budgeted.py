@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from backbench.analysis import metrics, numbers
+from backbench.analysis import metrics
 from backbench.budget.history import as_tried, first_curve
 from backbench.budget.online_cost_model import OnlineCostModel
 from backbench.budget.protocol import Arm, Measurement, PerItemScores, Round
 from backbench.budget.strategies import DEFAULT, STRATEGIES
+from backbench.core import formatting
 from backbench.core.cells import CellKey, PlannedCell, Status, planned_cells
 from backbench.core.job import Effort, Job, Screening
 from backbench.results import store
@@ -110,17 +111,17 @@ class BudgetedSweep:
 
     def report(self) -> str:
         """What was spent, and on what."""
-        spent = numbers.duration(time.monotonic() - self.purse.began)
+        spent = formatting.duration(time.monotonic() - self.purse.began)
         counts = self.work.outcome.counts
         asked = sum(counts.values())
         said = (
-            f"budget: {spent} of {numbers.duration(self.purse.seconds)};"
+            f"budget: {spent} of {formatting.duration(self.purse.seconds)};"
             f" {counts.get(Status.OK, 0)} of {asked} cells measured, {counts.get(Status.PRUNED, 0)} pruned"
         )
         if counts.get(Status.OK):
             return said
         least = min(self._price(job, [(0, cell.key)]) for job in self.jobs for cell in planned_cells(job.spec)[:1])
-        return f"{said}; the quickest of them is expected to take {numbers.duration(least)}: give it more"
+        return f"{said}; the quickest of them is expected to take {formatting.duration(least)}: give it more"
 
     def _arms(self) -> Iterator[Arm]:
         several = len({job.spec.image_size for job in self.jobs}) > 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from backbench.analysis.winners import trained, worth_keeping
+from backbench.analysis.best_cells import trained, worth_keeping
 from backbench.budget.online_cost_model import OnlineCostModel
 from backbench.core.cache import evict, let_go, limit_bytes
 from backbench.core.cells import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backbench.analysis import numbers
 from backbench.budget.cost_model import Expected, Seconds
+from backbench.core import formatting
 from backbench.core.dataset import SPLITS
 from backbench.results.run_record import ForecastRecord
 from backbench.sweep.dry_run import Forecast
@@ -13,13 +13,13 @@ from backbench.sweep.dry_run import Forecast
 
 def as_text(found: Forecast) -> str:
     """The forecast for the terminal, one line a job, then what it comes to."""
-    return numbers.for_terminal("\n".join(_lines(found)))
+    return formatting.for_terminal("\n".join(_lines(found)))
 
 
 def _lines(found: Forecast) -> Iterator[str]:
     data, jobs = found.dataset, found.jobs
     counts = {split: len(data.indices(split)) for split in SPLITS}
-    sizes = ", ".join(f"{numbers.count(amount)} {split}" for split, amount in counts.items())
+    sizes = ", ".join(f"{formatting.count(amount)} {split}" for split, amount in counts.items())
     yield f"{data.name}: {sizes} images, {len(data.class_names)} classes; {found.engine}"
     yield ""
     width = max([3, *(len(expected.job.label) for expected in jobs)])
@@ -33,17 +33,14 @@ def _lines(found: Forecast) -> Iterator[str]:
     text = f"{sum(bool(each.missing) for each in jobs)} jobs with {missing} cells to measure, {there} are there already"
     yield text + (f", {impossible} cannot be measured" if impossible else "")
     if missing:
-        span = f"{numbers.duration(total.least)} to {numbers.duration(total.most)}"
-        yield f"time: about {numbers.duration(total.likely)}, somewhere from {span}" + (
+        span = f"{formatting.duration(total.least)} to {formatting.duration(total.most)}"
+        yield f"time: about {formatting.duration(total.likely)}, somewhere from {span}" + (
             "; one job after the other" if found.workers > 1 else ""
         )
         if found.budget:
             share = found.budget[-1].isdigit()
-            yield (
-                f"of this --budget {found.budget} spends"
-                f" {'about ' + numbers.duration(float(found.budget) * total.likely) if share else 'so much at most'};"
-                " which cells are measured is decided on the way"
-            )
+            amount = f"about {formatting.duration(float(found.budget) * total.likely)}" if share else "so much at most"
+            yield (f"of this --budget {found.budget} spends {amount}; which cells are measured is decided on the way")
         yield from _bytes(found)
         yield f"how sure: {_certainty(found)}"
     yield "nothing was started or written"
@@ -54,7 +51,7 @@ def _line(expected: Expected, width: int) -> str:
     seeds = {freeze: sum(cell.freeze == freeze for cell in expected.missing) for freeze in freezes}
     said = ", ".join(freeze + (f" x {number}" if number > 1 else "") for freeze, number in seeds.items())
     weights = "-" if not job.spec.pretrained else f"{expected.download / 1e6:.0f} MB" if expected.download else "here"
-    spent = numbers.duration(expected.seconds.likely) if expected.missing else "-"
+    spent = formatting.duration(expected.seconds.likely) if expected.missing else "-"
     cells, size = len(expected.missing), f"{job.spec.image_size} px"
     return f"{job.label:{width}} {size:>7} {cells:>6} {expected.there:>6} {spent:>12}  {weights:9} {said}".rstrip()
 
@@ -93,8 +90,8 @@ def error_in_words(error: ForecastRecord) -> Iterator[str]:
         said, taken = error.said, error.taken
         off = abs(said - taken) / taken
         yield (
-            f"forecast: {numbers.duration(said)} for {numbers.count(error.jobs)}"
-            f" {'job' if error.jobs == 1 else 'jobs'}, they took {numbers.duration(taken)}:"
-            f" {numbers.percent(off)} too {'long' if said > taken else 'short'}; a single job was off by a factor of"
+            f"forecast: {formatting.duration(said)} for {formatting.count(error.jobs)}"
+            f" {'job' if error.jobs == 1 else 'jobs'}, they took {formatting.duration(taken)}:"
+            f" {formatting.percent(off)} too {'long' if said > taken else 'short'}; a single job was off by a factor of"
             f" {error.median_factor:.2f} in the median"
         )

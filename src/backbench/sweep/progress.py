@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from backbench.core.cells import Cell, CellKey, Status
 from backbench.core.events import Phase
-from backbench.printable import printable
+from backbench.core.formatting import printable
 
 # Share of a job's work per phase, for the time that is left; only the bar depends on it.
 SHARES = {

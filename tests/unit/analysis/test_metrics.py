@@ -107,6 +107,11 @@ def test_wilson_interval_mirrors_and_stays_within_0_and_1() -> None:
     assert metrics.wilson_interval(0.3, 50, level=0.99)[0] < low
 
 
+def test_wilson_interval_by_hand() -> None:
+    # n = 10, 5 right: centre .5, half width z sqrt(.025 + z^2/400) / (1 + z^2/10) with z = 1.959964
+    assert metrics.wilson_interval(0.5, 10) == pytest.approx((0.236593, 0.763407), abs=1e-6)
+
+
 def two_classes(margins: list[float]) -> np.ndarray:
     """Probabilities [n, 2] in which the right class, 0 of each item, is ahead by so many nats."""
     of_truth = 1 / (1 + np.exp(-np.array(margins)))
@@ -151,6 +156,13 @@ def test_tempered_logs_are_those_of_each_item_at_the_best_temperature() -> None:
     assert found.shape == labels.shape
     assert math.exp(found.mean()) == metrics.selection_score(probabilities, labels)
     np.testing.assert_allclose(metrics.tempered_logs(probabilities[::-1], labels[::-1]), found[::-1], rtol=1e-6)
+
+
+def test_tempered_logs_of_three_right_and_one_wrong() -> None:
+    # always sure to 90 %, but right in 3 of 4: the temperature that fits makes it sure to 75 %
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    logs = metrics.tempered_logs(probabilities, np.zeros(4, dtype=int))
+    assert np.exp(logs) == pytest.approx([0.75, 0.75, 0.75, 0.25], abs=1e-4)
 
 
 def test_selection_score_of_equal_confidences_is_that_of_the_share_that_is_right() -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.generated_run import write
 from support.tables import cell, frame, right
 
-from backbench.analysis import metrics, recommendation
+from backbench.analysis import CaveatCode, metrics, recommend
 from backbench.backbones import APPLICATIONS
 from backbench.data.splits import limit_per_split, make_splits
 from backbench.evaluation.linear_probe import fit_path
@@ -149,44 +149,41 @@ def sizes(**test: int) -> dict[str, dict[str, int]]:
     return {name: {"train": 9, "val": 9, "test": images} for name, images in test.items()}
 
 
-def said(per_class: dict[str, Any], *cells: dict[str, Any], **items: int) -> list[str]:
-    return list(class_balance.sentences(per_class, recommendation(frame(*cells), **items)))
+def codes(per_class: dict[str, Any], *cells: dict[str, Any]) -> list[CaveatCode]:
+    return [caveat.code for caveat in class_balance.caveats(per_class, recommend(frame(*cells)))]
 
 
-def test_a_class_that_dominates_test_is_named_and_so_is_who_does_no_better() -> None:
+def test_a_class_that_dominates_test_is_named_and_so_is_a_leader_that_does_no_better() -> None:
     uneven = sizes(healthy=990, ill=10)
     better = cell("VGG16", 0.995, 0.998, test_acc_lo=0.993, test_acc_hi=0.999)
-    assert said(uneven, better) == [
-        "healthy makes up 99.0% of the test images, so whoever always answers that is right as often: compare the "
-        "column Macro-F1 too, which counts every class alike."
-    ]
+    assert codes(uneven, better) == [CaveatCode.CLASS_DOMINATES]
     no_better = cell("VGG16", 0.99, 0.99, test_acc_lo=0.982, test_acc_hi=0.994)
-    assert said(uneven, no_better) == [
-        "Whoever always answers healthy is right on 99.0% of the test images, and the leader, VGG16, is not shown to "
-        "do better: 99.0%, 95% interval 98.2–99.4%."
-    ]
+    (caveat,) = class_balance.caveats(uneven, recommend(frame(no_better)))
+    assert caveat.code == CaveatCode.MAJORITY_NOT_BEATEN
+    for fact in ("healthy", "99.0% of the test images", "VGG16", "98.2–99.4%"):
+        assert fact in caveat.text
 
 
-def test_classes_of_equal_size_need_no_warning_unless_nothing_was_learned() -> None:
+def test_classes_of_equal_size_need_no_caveat_unless_nothing_was_learned() -> None:
     even = sizes(a=50, b=50)
-    assert said(even, cell("VGG16", 0.9, 0.8)) == []
-    assert said(sizes(a=60, b=40), cell("VGG16", 0.9, 0.8)) == []
-    (sentence,) = said(even, cell("VGG16", 0.5, 0.51))
-    assert "Whoever always answers a is right on 50.0% of the test images" in sentence
+    assert codes(even, cell("VGG16", 0.9, 0.8)) == []
+    assert codes(sizes(a=60, b=40), cell("VGG16", 0.9, 0.8)) == []
+    assert codes(even, cell("VGG16", 0.5, 0.51)) == [CaveatCode.MAJORITY_NOT_BEATEN]
 
 
 def test_small_classes_are_counted() -> None:
     good = cell("VGG16", 0.9, 0.8)
     thousand_classes = {f"class {number}": {"train": 3, "val": 1, "test": 1} for number in range(1000)}
-    luck = "fewer than 5 test images: what is said of such a class alone is mostly luck."
-    assert said(thousand_classes, good) == [f"1,000 of 1,000 classes have {luck}"]
-    assert said(sizes(a=40, b=40, c=1), good) == [f"1 class has {luck}"]
-    assert said(sizes(a=5, b=5), good) == []
-    assert said({"a": NO_ONE, "b": NO_ONE}, good) == said({}, good) == []
+    (caveat,) = class_balance.caveats(thousand_classes, recommend(frame(good)))
+    assert caveat.code == CaveatCode.CLASSES_SMALL
+    assert caveat.text.startswith("1,000 of 1,000 classes")
+    assert codes(sizes(a=40, b=40, c=1), good) == [CaveatCode.CLASSES_SMALL]
+    assert codes(sizes(a=5, b=5), good) == []
+    assert codes({"a": NO_ONE, "b": NO_ONE}, good) == codes({}, good) == []
 
 
 def test_what_a_missing_class_means_is_said() -> None:
-    facts = recommendation(frame(cell("VGG16", 0.9, 0.8)))
+    facts = recommend(frame(cell("VGG16", 0.9, 0.8)))
     health = {"missing_in_val": ["a", "b"], "missing_in_test": ["c"]}
     assert report_warnings.notices(parse({"dataset": {"health": health}}), facts)[-2:] == (
         "2 classes without images in val (a, b): no choice took them into account.",
@@ -197,14 +194,10 @@ def test_what_a_missing_class_means_is_said() -> None:
 def test_a_few_images_of_val_and_test_are_not_resampled_into_certainty() -> None:
     table = frame(cell("VGG16", 1.0, 1.0, cell_id="v"), cell("Xception", 0.9, 0.0, cell_id="x"))
     answers = {"v": right([0], 1, [-0.1]), "x": right([], 1, [-0.2])}
-    facts = recommendation(table, answers, val_items=1, test_items=1)
-    assert facts.cautions == (
-        "Val has only 1 image, too few to say how sure the choice is: the order of the candidates is mostly luck.",
-        "The test set has only 1 image, so one image is 100.0 points: trust the interval, not the percentage, and of "
-        "two candidates only the exact test, since intervals of differences are too narrow here.",
-    )
-    assert [rival.verdict for rival in facts.rivals] == ["tied"]
-    assert {one.cell_id for one in facts.possibly_best} == {"v", "x"}
+    facts = recommend(table, answers, val_items=1, test_items=1)
+    assert [caveat.code for caveat in facts.caveats] == [CaveatCode.VAL_TINY, CaveatCode.TEST_SMALL]
+    assert [pair.verdict for pair in facts.best_vs_rest] == ["tied"]
+    assert {candidate.cell_id for candidate in facts.possibly_best} == {"v", "x"}
 
 
 @pytest.mark.parametrize(("classes", "items"), [(1000, 3500), (2, 7)])

@@ -13,7 +13,7 @@ from support import generated_run
 from support.html_elements import Elements
 from support.tables import cell
 
-from backbench.analysis import recommendation
+from backbench.analysis import recommend
 from backbench.backbones import APPLICATIONS
 from backbench.core.cells import Cell
 from backbench.core.events import CellFinished
@@ -287,6 +287,6 @@ def test_a_thousand_classes_are_bounded() -> None:
 def test_the_mistakes_are_those_of_one_seed_and_said_to_be(tmp_path: Path) -> None:
     table = generated_run.write(tmp_path / "run", backbones=APPLICATIONS[:1], freezes=("all-1",), seeds=2, items=120)
     stored = read(tmp_path / "run")
-    found = error_gallery.gallery(tmp_path / "run", stored, recommendation(stored.table, stored.answers))
+    found = error_gallery.gallery(tmp_path / "run", stored, recommend(stored.table, stored.answers))
     assert found.candidate == f"{table['backbone'].iloc[0]} (the first of 2 seeds)"
     assert found.wrong == round((1 - table["test_acc"].iloc[0]) * found.items)

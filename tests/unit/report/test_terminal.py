@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from support.tables import cell, frame, lost
 
-from backbench.analysis import grouped, recommendation
+from backbench.analysis import grouped, recommend
 from backbench.report import terminal
 
 LATE = "no learning rate beat the frozen probe on val"
@@ -73,7 +73,7 @@ def test_seeds_have_a_column_of_their_range_where_there_are_several(table: pd.Da
 
 
 def test_says_what_ranks_who_is_tied_and_what_can_be_exported(table: pd.DataFrame) -> None:
-    facts = recommendation(table)  # of Xception the interval overlaps that of MobileNetV2
+    facts = recommend(table)  # of Xception the interval overlaps that of MobileNetV2
     lines = terminal.show(table, width=80, facts=facts, exports="Can be exported: VGG16.").splitlines()
     assert [line.split()[1:3] for line in lines[2:5]] == [
         ["MobileNetV2", "79.0%"], ["Xception", "~"], ["VGG16", "69.0%"],

@@ -12,7 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from backbench.analysis import numbers
+from backbench.core import formatting
 from backbench.report import live
 from backbench.report.drawing import HEAT, INK, STYLE, Numbers, Picture, picture
 from backbench.report.live import Live
@@ -40,7 +40,7 @@ def draw(stored: ReportData) -> Picture | None:
     told = learned(stored.rows, wrong)
     of = f"{len(shown)} of the {len(wrong)} classes, the hardest, " if len(wrong) > len(shown) else ""
     mean = 1 - told.mean(axis=1)
-    hardest = ", ".join(f"{name} ({numbers.percent(mean[name])})" for name in mean.index[:3])
+    hardest = ", ".join(f"{name} ({formatting.percent(mean[name])})" for name in mean.index[:3])
     finding = f"Hardest, on average over the {told.shape[1]} networks: {hardest}."
     if told.shape[1] == 1:
         finding = f"Hardest: {hardest}."
@@ -91,9 +91,9 @@ def _numbers(wrong: pd.DataFrame) -> Numbers:
     rows = [
         (
             str(name),
-            numbers.percent(float(values.mean())),
-            f"{numbers.percent(float(values.min()))} ({values.idxmin()})",
-            f"{numbers.percent(float(values.max()))} ({values.idxmax()})",
+            formatting.percent(float(values.mean())),
+            f"{formatting.percent(float(values.min()))} ({values.idxmin()})",
+            f"{formatting.percent(float(values.max()))} ({values.idxmax()})",
         )
         for name, values in right.iterrows()
     ]
@@ -115,7 +115,7 @@ def _figure(wrong: pd.DataFrame) -> Figure:
     axes.add_collection(PolyCollection(places[:, None, ::-1] + square, facecolors=colours, linewidths=0))
     if networks <= WRITTEN:
         for (row, column), share in np.ndenumerate(wrong.to_numpy()):
-            text = numbers.percent(1 - share).removesuffix("%")
+            text = formatting.percent(1 - share).removesuffix("%")
             axes.text(column, row, text, ha="center", va="center_baseline", fontsize=8.5, color=INK)
     axes.set_xlim(-0.5, networks - 0.5)
     axes.set_ylim(classes - 0.5, -0.5)
@@ -150,7 +150,7 @@ def _live(wrong: pd.DataFrame, rows: pd.DataFrame) -> Live:
             "label": label,
             "backbone": backbones[label],
             "wrong": share,
-            "right": numbers.percent(1 - share).removesuffix("%"),
+            "right": formatting.percent(1 - share).removesuffix("%"),
         }
         for name, values in wrong.iterrows()
         for label, share in values.items()
@@ -181,7 +181,7 @@ def _live(wrong: pd.DataFrame, rows: pd.DataFrame) -> Live:
     ]
     if networks <= WRITTEN:
         layers = [*layers, base.mark_text(fontSize=11).encode(text="right:N")]
-    darkest = numbers.percent(1 - _darkest(wrong))
+    darkest = formatting.percent(1 - _darkest(wrong))
     key = (("heat", f"from 100% right to {darkest}"),)
     # The slanted name of the last column reaches beyond it. Vega makes room for that, but takes letters for narrower
     # than some fonts have them, hence a quarter more; on a phone a column must still be as wide as its numbers.

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from backbench.analysis import numbers, pareto
+from backbench.analysis import pareto
+from backbench.core import formatting
 from backbench.report import live
 from backbench.report.drawing import (
     INK,
@@ -56,9 +57,9 @@ class Cost:
 
 
 COSTS = (
-    Cost("latency_ms", "latency", "latency of one image, ms", 1.0, numbers.plain),
-    Cost("params", "parameters", "parameters, millions", 1e-6, numbers.magnitude),
-    Cost("flops", "compute", "compute of one image, GFLOPs", 1e-9, numbers.gflops),
+    Cost("latency_ms", "latency", "latency of one image, ms", 1.0, formatting.plain),
+    Cost("params", "parameters", "parameters, millions", 1e-6, formatting.magnitude),
+    Cost("flops", "compute", "compute of one image, GFLOPs", 1e-9, formatting.gflops),
 )
 
 
@@ -68,7 +69,7 @@ def draw(stored: ReportData) -> Picture | None:
     if shown.empty:
         return None
     members = ", ".join(
-        f"{row['label']} ({numbers.plain(row['latency_ms'])} ms, {numbers.percent(row['test_acc'])})"
+        f"{row['label']} ({formatting.plain(row['latency_ms'])} ms, {formatting.percent(row['test_acc'])})"
         for row in shown[shown["front"]].sort_values("cost", kind="stable").to_dict(orient="records")
     )
     with mpl.rc_context(STYLE):

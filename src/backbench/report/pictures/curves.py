@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from backbench.analysis import numbers
+from backbench.core import formatting
 from backbench.report import live
 from backbench.report.drawing import HOLE, OTHER, STYLE, TEST, Numbers, Picture, legend, picture
 from backbench.report.live import Live
@@ -98,10 +98,10 @@ def _rise(points: pd.DataFrame, name: str, seed: str) -> str:
         return ""
     first, best = own.iloc[0], kept.iloc[0]
     if best["epoch"] == first["epoch"]:
-        return f"{name}{seed} was never better on val than at its start ({numbers.decimal(first['score'])})."
+        return f"{name}{seed} was never better on val than at its start ({formatting.decimal(first['score'])})."
     return (
-        f"{name}{seed} rose from {numbers.decimal(first['score'])} to {numbers.decimal(best['score'])} on val, at a "
-        f"learning rate of {best['rate']}, in epoch {best['epoch']}."
+        f"{name}{seed} rose from {formatting.decimal(first['score'])} to {formatting.decimal(best['score'])} on val, "
+        f"at a learning rate of {best['rate']}, in epoch {best['epoch']}."
     )
 
 
@@ -119,7 +119,7 @@ def _numbers(points: pd.DataFrame) -> Numbers:
     for name, own in points[points["chosen"]].groupby("label", sort=False):
         best = own[own["best"]]
         kept = best.iloc[0] if len(best) else own.iloc[-1]
-        start, end = numbers.decimal(own["score"].iloc[0]), numbers.decimal(kept["score"])
+        start, end = formatting.decimal(own["score"].iloc[0]), formatting.decimal(kept["score"])
         rows.append((str(name), kept["rate"], start, end, str(kept["epoch"]), str(own["epoch"].max())))
     return Numbers(("Candidate", "Learning rate", "Score at start", "Best score", "In epoch", "Epochs"), tuple(rows))
 

@@ -15,7 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from backbench.analysis import depths, numbers
+from backbench.analysis import freeze_depth
+from backbench.analysis.prose.freeze_depth import sentence
+from backbench.core import formatting
 from backbench.report import live
 from backbench.report.drawing import (
     GAP,
@@ -47,7 +49,7 @@ DASHED: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (3, 2))}
 
 def draw(stored: ReportData) -> Picture | None:
     """Train and test accuracy over the freeze depths; None unless some network has two."""
-    found = depths.series(stored.table)
+    found = freeze_depth.series(stored.table)
     if not found:
         return None
     shown = found[:MOST_PANELS]
@@ -57,8 +59,8 @@ def draw(stored: ReportData) -> Picture | None:
             _figure(shown),
             name=NAME,
             title="Accuracy and gap against freeze depth",
-            caption=f"{depths.sentence(depths.unfreezing(stored.table, stored.answers))} From left to right more of the"
-            f" network is trained.{left_out}",
+            caption=f"{sentence(freeze_depth.unfreezing_gains(stored.table, stored.answers))} From left to right more"
+            f" of the network is trained.{left_out}",
             alt=f"Train and test accuracy of {len(shown)} network{'s' * (len(shown) > 1)} over the freeze depths. "
             + "; ".join(_in_words(name, rows) for name, rows in shown)
             + ".",
@@ -72,10 +74,10 @@ def _numbers(found: Sequence[tuple[str, pd.DataFrame]]) -> Numbers:
         (
             name,
             row["freeze"],
-            numbers.percent(row["frozen_params_pct"] / 100),
-            numbers.percent(row["test_acc"]),
-            numbers.percent(row["train_acc"]),
-            numbers.points(row["gap"]),
+            formatting.percent(row["frozen_params_pct"] / 100),
+            formatting.percent(row["test_acc"]),
+            formatting.percent(row["train_acc"]),
+            formatting.points(row["gap"]),
         )
         for name, series in found
         for row in series.to_dict(orient="records")
@@ -145,7 +147,7 @@ def _tick(freeze: str, share: float) -> str:
 
 def _in_words(name: str, rows: pd.DataFrame) -> str:
     points = (
-        f"{row['freeze']} train {numbers.percent(row['train_acc'])}, test {numbers.percent(row['test_acc'])}"
+        f"{row['freeze']} train {formatting.percent(row['train_acc'])}, test {formatting.percent(row['test_acc'])}"
         for row in rows.to_dict(orient="records")
     )
     return f"{name}: {', '.join(points)}"

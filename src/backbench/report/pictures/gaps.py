@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from backbench.analysis import numbers
+from backbench.core import formatting
 from backbench.report import live
 from backbench.report.drawing import (
     GAP,
@@ -53,7 +53,7 @@ def draw(stored: ReportData) -> Picture | None:
     shown = percentages(shown)
     best_of = ", the best candidate of each backbone" if thinned else ""
     told = [
-        f"{row['label']}: train {numbers.percent(row['train_acc'])}, test {numbers.percent(row['test_acc'])}"
+        f"{row['label']}: train {formatting.percent(row['train_acc'])}, test {formatting.percent(row['test_acc'])}"
         for row in shown.head(TOLD).to_dict(orient="records")
     ]
     more = f"; and {len(shown) - TOLD} more, in the table" if len(shown) > TOLD else ""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from backbench.analysis import numbers
+from backbench.core import formatting
 from backbench.report import live
 from backbench.report.drawing import MUTED, OTHER, STYLE, TEST, Numbers, Picture, legend, picture
 from backbench.report.live import Live
@@ -89,14 +89,14 @@ def _finding(summary: pd.DataFrame, seed: str) -> str:
     first = summary.iloc[0]
     lean = first["confidence"] - first["right"]
     text = (
-        f"{first['label']}{seed} is right in {numbers.percent(first['right'])} of its answers on test and on average "
-        f"{numbers.percent(first['confidence'])} sure: "
+        f"{first['label']}{seed} is right in {formatting.percent(first['right'])} of its answers on test and on "
+        f"average {formatting.percent(first['confidence'])} sure: "
     )
     text += "well matched" if abs(lean) < 0.01 else "too sure of itself" if lean > 0 else "not sure enough"
-    text += f" (ECE {numbers.percent(first['ece'])})."
+    text += f" (ECE {formatting.percent(first['ece'])})."
     best = summary.loc[summary["ece"].idxmin()]
     if len(summary) > 1 and best["label"] != first["label"]:
-        text += f" Best calibrated is {best['label']} (ECE {numbers.percent(best['ece'])})."
+        text += f" Best calibrated is {best['label']} (ECE {formatting.percent(best['ece'])})."
     elif len(summary) > 1:
         text += " No network is better calibrated."
     return text
@@ -104,7 +104,7 @@ def _finding(summary: pd.DataFrame, seed: str) -> str:
 
 def _numbers(summary: pd.DataFrame) -> Numbers:
     rows = (
-        (row["label"], *(numbers.percent(row[name]) for name in ("right", "confidence", "ece")))
+        (row["label"], *(formatting.percent(row[name]) for name in ("right", "confidence", "ece")))
         for row in summary.to_dict(orient="records")
     )
     return Numbers(("Candidate", "Right", "Mean confidence", "ECE"), tuple(rows))
