@@ -55,15 +55,15 @@ class Comparison(ComparisonFacts):
 
 def pair(table: pd.DataFrame, first: str, second: str) -> tuple[Candidate, Candidate]:
     """The two candidates that the names mean. Raises RequestError when a name means none, or both mean the same."""
-    one, other = find(table, first), find(table, second)
-    if set(one.cell_ids) & set(other.cell_ids):
-        if one.label == other.label:
-            overlap = f"'{first}' and '{second}' are both {one.label}"
+    left, right = find(table, first), find(table, second)
+    if set(left.cell_ids) & set(right.cell_ids):
+        if left.label == right.label:
+            overlap = f"'{first}' and '{second}' are both {left.label}"
         else:
-            seed, whole = (other, one) if one.seeds > 1 else (one, other)
+            seed, whole = (right, left) if left.seeds > 1 else (left, right)
             overlap = f"{seed.label} is one of the seeds of {whole.label}"
         raise RequestError(f"{overlap}: name two different ones")
-    return one, other
+    return left, right
 
 
 def compare(first: Candidate, second: Candidate, per_item: ByCell, *, dataset: str, among: int) -> Comparison:
