@@ -13,7 +13,7 @@ from pathlib import Path
 from backbench.budget.history import past
 from backbench.budget.replay import replay
 from backbench.core.files import write_json
-from backbench.report.replay_picture import summary
+from backbench.report.plots.replay import summary
 from backbench.results import store
 
 

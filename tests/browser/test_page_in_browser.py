@@ -74,7 +74,7 @@ def opened(browser: Any, path: Path, *, width: int = 1280, scheme: str = "light"
     for log in ("browser", "performance"):
         browser.get_log(log)
     browser.get(path.as_uri())
-    wait(browser, "document.documentElement.dataset.pictures === 'drawn'")
+    wait(browser, "document.documentElement.dataset.plots === 'drawn'")
     return browser
 
 
@@ -115,13 +115,13 @@ def status(browser: Any) -> str:
     return str(browser.execute_script("return document.querySelector('#chosen').firstChild?.textContent ?? ''")).strip()
 
 
-def marks(browser: Any, picture: str, kind: str = "path") -> list[Any]:
-    """The marks of a picture that stand for data."""
-    return list(browser.find_elements("css selector", f"[data-picture='{picture}'] .role-mark {kind}[transform]"))
+def marks(browser: Any, plot: str, kind: str = "path") -> list[Any]:
+    """The marks of a plot that stand for data."""
+    return list(browser.find_elements("css selector", f"[data-plot='{plot}'] .role-mark {kind}[transform]"))
 
 
-def faded(browser: Any, picture: str) -> list[bool]:
-    found = browser.find_elements("css selector", f"[data-picture='{picture}'] .role-mark :is(path, line)")
+def faded(browser: Any, plot: str) -> list[bool]:
+    found = browser.find_elements("css selector", f"[data-plot='{plot}'] .role-mark :is(path, line)")
     return [mark.get_attribute("opacity") == "0.15" for mark in found]
 
 
@@ -134,12 +134,12 @@ def test_it_opens_from_disk_and_neither_complains_nor_asks_the_network(page: Any
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert [address.partition(":")[0] for address in asked] == ["file"]
     canvases = page.find_elements("css selector", ".canvas svg.marks")
-    assert len(canvases) == len(page.find_elements("css selector", "figure.picture")) == 6
+    assert len(canvases) == len(page.find_elements("css selector", "figure.plot")) == 6
     assert not any(still.is_displayed() for still in page.find_elements("css selector", ".still"))
 
 
 def test_hostile_class_names_are_text(page: Any) -> None:
-    selectors = ("[data-picture='accuracy-by-class'] text", ".classes .class")
+    selectors = ("[data-plot='accuracy-by-class'] text", ".classes .class")
     drawn, listed = (
         [one.get_property("textContent") for one in page.find_elements("css selector", s)] for s in selectors
     )
@@ -149,7 +149,7 @@ def test_hostile_class_names_are_text(page: Any) -> None:
     assert len(page.find_elements("css selector", "script")) == 3
 
 
-def test_without_a_script_the_still_pictures_and_every_column_are_there(browser: Any, small: Path) -> None:
+def test_without_a_script_the_still_plots_and_every_column_are_there(browser: Any, small: Path) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(small.as_uri())
@@ -169,7 +169,7 @@ def test_without_a_script_the_still_pictures_and_every_column_are_there(browser:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
-def test_on_paper_the_still_pictures_take_over(page: Any) -> None:
+def test_on_paper_the_still_plots_take_over(page: Any) -> None:
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert all(still.is_displayed() for still in page.find_elements("css selector", ".still"))
     assert not any(one.is_displayed() for one in page.find_elements("css selector", ".alive, .tools"))
@@ -226,14 +226,14 @@ def test_columns_come_and_go(page: Any) -> None:
     assert not page.find_element("css selector", ".choice fieldset").is_displayed()
 
 
-# --- pictures to touch ------------------------------------------------------------------------------------------------
+# --- plots to touch ---------------------------------------------------------------------------------------------------
 
 
 def test_the_axis_of_cost_can_be_chosen(page: Any) -> None:
-    place = "[data-picture='accuracy-against-latency']"
+    place = "[data-plot='accuracy-against-latency']"
     titles = [text.text for text in page.find_elements("css selector", f"{place} .role-axis-title text")]
     assert "latency of one image, ms (logarithmic)" in titles
-    choose(page, "#picture-accuracy-against-latency .head select", "parameters")
+    choose(page, "#plot-accuracy-against-latency .head select", "parameters")
     wait(page, f"document.querySelector(\"{place}\").textContent.includes('parameters, millions (logarithmic)')")
     assert page.get_log("browser") == []
 
@@ -266,13 +266,13 @@ def test_a_press_on_a_point_highlights_its_backbone_everywhere(page: Any) -> Non
     picked = page.find_elements("css selector", ".board tr.picked")
     assert {row.get_attribute("data-backbone") for row in picked} == {name}
     assert all(row.find_element("css selector", ".name").get_attribute("aria-pressed") == "true" for row in picked)
-    for picture in ("train-against-test", "accuracy-by-class", "accuracy-against-latency"):
-        wait(page, f"document.querySelector(\"[data-picture='{picture}'] .role-mark [opacity='0.15']\") !== null")
-        assert not all(faded(page, picture))
-    for picture in ("reliability", "learning-curves", "accuracy-against-freeze-depth"):
-        key = page.find_element("css selector", f"#picture-{picture} [data-focus]")
+    for plot in ("train-against-test", "accuracy-by-class", "accuracy-against-latency"):
+        wait(page, f"document.querySelector(\"[data-plot='{plot}'] .role-mark [opacity='0.15']\") !== null")
+        assert not all(faded(page, plot))
+    for plot in ("reliability", "learning-curves", "accuracy-against-freeze-depth"):
+        key = page.find_element("css selector", f"#plot-{plot} [data-focus]")
         assert key.text == name
-    assert page.find_element("css selector", "#picture-train-against-test .marks").text.startswith("test, with")
+    assert page.find_element("css selector", "#plot-train-against-test .marks").text.startswith("test, with")
     assert page.find_element("css selector", ".board thead th:nth-child(4)").text.startswith("Gap")
     press(page, "#chosen button")
     assert status(page) == ""
@@ -284,7 +284,7 @@ def test_a_press_on_a_row_or_a_choice_highlights_too(page: Any) -> None:
     name = rows(page)[-1]
     assert status(page) == f"{name} is highlighted"
     assert page.find_element("css selector", "#highlight").get_attribute("value") == name
-    wait(page, "document.querySelector(\"[data-picture='train-against-test'] [opacity='0.15']\") !== null")
+    wait(page, "document.querySelector(\"[data-plot='train-against-test'] [opacity='0.15']\") !== null")
     page.find_element("css selector", "body").send_keys("\ue00c")
     assert status(page) == ""
     choose(page, "#highlight", "Xception")
@@ -295,7 +295,7 @@ def test_a_press_on_a_row_or_a_choice_highlights_too(page: Any) -> None:
 
 
 def test_a_key_does_not_promise_a_line_that_is_not_there(page: Any) -> None:
-    key = page.find_element("css selector", "#picture-accuracy-against-freeze-depth [data-focus]")
+    key = page.find_element("css selector", "#plot-accuracy-against-freeze-depth [data-focus]")
     first = key.text
     page.execute_script("choose('scratch')")
     assert key.text == "scratch: nothing to show here"
@@ -307,7 +307,7 @@ def test_a_key_does_not_promise_a_line_that_is_not_there(page: Any) -> None:
 def test_the_heatmap_is_whole_and_its_numbers_keep_apart(browser: Any, small: Path, width: int) -> None:
     page = opened(browser, small, width=width)
     script = """
-        const canvas = document.querySelector("[data-picture='accuracy-by-class']");
+        const canvas = document.querySelector("[data-plot='accuracy-by-class']");
         const sides = (selector) => [...canvas.querySelectorAll(selector)].map((e) => e.getBoundingClientRect());
         return {
           edge: canvas.querySelector("svg").getBoundingClientRect().right,

@@ -44,7 +44,7 @@ PHASES = {
     "cell": "rename cells",
     "table": "rename table.parquet",
     "record of the run": "rename run.json",
-    "pictures": "rename plots",
+    "plots": "rename plots",
     "thumbnails": "rename thumbnails",
     "page": "rename leaderboard.html",
 }

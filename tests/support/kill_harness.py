@@ -117,7 +117,7 @@ def _serve() -> None:
     import keras
     import tensorflow  # noqa: F401  both are imported here, so that what is forked need not
 
-    from backbench.report import live, pictures  # noqa: F401
+    from backbench.report import page, plots  # noqa: F401
     from backbench.sweep import pipeline  # noqa: F401
 
     del keras

@@ -15,7 +15,7 @@ from backbench.budget.protocol import Arm, Measurement, PerItemScores, Round, St
 from backbench.budget.strategies import STRATEGIES
 from backbench.core import formatting
 from backbench.core.files import whole_file, write_text
-from backbench.report import replay_picture
+from backbench.report.plots import replay as replay_plot
 from backbench.results import store
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -137,12 +137,12 @@ def write(directory: Path, *, draws: int = DRAWS) -> Iterator[str]:
         f" {draws} replays with val images drawn anew and the seeds in another order"
     )
     found = replay(known, draws=draws)
-    shown = replay_picture.drawn(found, dataset=dataset)
+    png, svg = replay_plot.files(found, dataset=dataset)
     write_text(directory / "replay.csv", found.to_csv(index=False, lineterminator="\n"))
-    for ending, content in (("png", shown.png), ("svg", shown.svg.encode())):
+    for ending, content in (("png", png), ("svg", svg.encode())):
         with whole_file(directory / "plots" / f"replay.{ending}") as temporary:
             temporary.write_bytes(content)
     yield ""
-    yield replay_picture.as_text(found)
+    yield replay_plot.as_text(found)
     yield ""
-    yield f"picture: {directory / 'plots' / 'replay.png'}"
+    yield f"plot: {directory / 'plots' / 'replay.png'}"

@@ -212,7 +212,7 @@ def predict_command(model: Path, images: tuple[Path, ...], top: int, json_wanted
 @_option("--draws", "Replays of each budget.", type=click.IntRange(min=1), default=20)
 @plainly
 def replay_command(directory: Path, draws: int) -> None:
-    """Say what --budget would have found in DIRECTORY, where a sweep measured everything: replay.csv and a picture."""
+    """Say what --budget would have found in DIRECTORY, where a sweep measured everything: replay.csv and a plot."""
     from backbench.budget.replay import write
 
     for line in write(directory, draws=draws):

@@ -1,8 +1,8 @@
-"""From a results folder to its leaderboard: reads what is stored, writes the page and the pictures, in seconds."""
+"""From a results folder to its leaderboard: reads what is stored, writes the page and the plots, in seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from backbench.analysis import Recommendation, recommend
 from backbench.core.files import whole_file, write_text
-from backbench.report import error_gallery, export_note, loader, page, pictures, terminal
-from backbench.report.drawing import Picture
+from backbench.report import error_gallery, export_note, loader, terminal
 from backbench.results import store, thumbnails
 
 PAGE = store.PAGE
@@ -27,12 +26,16 @@ def write_report(directory: Path, *, images: bool | None = None, decoded: Decode
 
     `images` is whether the page shows any, by default as run.json says. Those that it shows are stored as thumbnails
     where their `decoded` pixels are at hand, else taken from what was stored before.
-    Returns the path of the page. Pictures that can no longer be drawn are removed, so that none is out of date.
+    Returns the path of the page. Plots that can no longer be drawn are removed, so that none is out of date.
     """
+    # What draws takes a second to import, and `show` has no use for it.
+    from backbench.report import page, plots
+
     found = loader.read(directory)
     facts = _facts(found)
-    drawn = pictures.draw(found)
-    _keep(directory / "plots", drawn)
+    drawn = plots.draw(found)
+    files = {name: content for one in drawn for name, content in one.files.items()}
+    _write_plots(directory / "plots", files, names=plots.NAMES)
     images = found.run.images if images is None else images
     looks = error_gallery.gallery(directory, found, facts)
     if decoded:
@@ -60,11 +63,10 @@ def _facts(found: loader.ReportData) -> Recommendation:
     )
 
 
-def _keep(folder: Path, drawn: tuple[Picture, ...]) -> None:
-    for picture in drawn:
-        with whole_file(folder / f"{picture.name}.png") as temporary:
-            temporary.write_bytes(picture.png)
-        write_text(folder / f"{picture.name}.svg", picture.svg)
-    for name in set(pictures.NAMES) - {picture.name for picture in drawn}:
-        for kind in ("png", "svg"):
-            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+def _write_plots(folder: Path, files: Mapping[str, bytes], *, names: Collection[str]) -> None:
+    """Write the files of the plots, and remove those of any other plot of these names."""
+    for name, content in files.items():
+        with whole_file(folder / name) as temporary:
+            temporary.write_bytes(content)
+    for name in {f"{name}.{kind}" for name in names for kind in ("png", "svg")} - files.keys():
+        (folder / name).unlink(missing_ok=True)

@@ -51,7 +51,7 @@ class ReportData:
 
 
 def contenders(rows: pd.DataFrame) -> pd.DataFrame:
-    """The candidates that are no controls, which is what a picture's finding is about; all where there is nothing else.
+    """The candidates that are no controls, which is what a plot's finding is about; all where there is nothing else.
 
     Controls are networks with random weights: they are drawn, but nobody would choose one. Scratch is a contender.
     """
@@ -65,7 +65,7 @@ def first_seed(row: Mapping[Any, Any]) -> str:
 
 
 def first_seeds(rows: pd.DataFrame) -> str:
-    """The same of all that a picture shows, as a sentence."""
+    """The same of all that a plot shows, as a sentence."""
     return " Of several seeds the first is shown." if (rows["seeds"] > 1).any() else ""
 
 

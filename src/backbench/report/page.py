@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -20,15 +20,16 @@ from backbench.core import formatting
 from backbench.core.backbone import RANDOM_WEIGHTS
 from backbench.core.cells import Status
 from backbench.core.dataset import SPLITS
-from backbench.report import appendix, incomplete, leaderboard, live, transferability, warnings
-from backbench.report.drawing import Picture
+from backbench.report import appendix, incomplete, leaderboard, transferability, warnings
 from backbench.report.error_gallery import Gallery
 from backbench.report.leaderboard import footnotes
 from backbench.report.loader import ReportData
+from backbench.report.plots import vega
+from backbench.report.plots.style import DrawnPlot
 from backbench.results.run_record import RunRecord
 
-STYLES = ("page.css", "board.css", "pictures.css", "gallery.css", "print.css")
-SCRIPTS = ("board.js", "highlight.js", "pictures.js", "page.js")
+STYLES = ("page.css", "board.css", "plots.css", "gallery.css", "print.css")
+SCRIPTS = ("board.js", "highlight.js", "plots.js", "page.js")
 
 # Longer words are broken where a line ends: on a phone there are about forty letters in a line.
 UNBROKEN = 32
@@ -51,14 +52,14 @@ TERMS = (
 def render(
     stored: ReportData,
     facts: Recommendation,
-    pictures: Sequence[Picture],
+    plots: Sequence[DrawnPlot],
     gallery: Gallery | None = None,
     *,
     exports: str = "",
 ) -> str:
     """The leaderboard as one HTML document that needs nothing else; `exports` says what can be exported.
 
-    Any key of run.json may be missing. Every name, id and reason is treated as untrusted text; of the pictures only
+    Any key of run.json may be missing. Every name, id and reason is treated as untrusted text; of the plots only
     `inline`, which is our own drawing, is taken as markup.
     """
     gallery = gallery or Gallery()
@@ -66,8 +67,7 @@ def render(
     notes, marks = footnotes(stored.rows)
     rows = leaderboard.rows(stored, facts, marks)
     title = run.dataset.name or (str(table["dataset"].iloc[0]) if len(table) else "no dataset")
-    touched = {picture.name: picture.live for picture in pictures if picture.live}
-    scripts = ["\n".join(map(_asset, SCRIPTS)), *([live.script()] if touched else [])]
+    scripts = ["\n".join(map(_asset, SCRIPTS)), *([vega.script()] if plots else [])]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("backbench.report"),
         autoescape=True,
@@ -93,9 +93,9 @@ def render(
         footnotes=notes,
         foresight=transferability.section(table),
         gallery=gallery,
-        pictures=pictures,
-        backbones=sorted({row["backbone"] for row in rows}, key=str.casefold) if touched else [],
-        data=Markup(_data(touched)),  # noqa: S704  escaped as JSON
+        plots=plots,
+        backbones=sorted({row["backbone"] for row in rows}, key=str.casefold) if plots else [],
+        data=Markup(_data(plots)),  # noqa: S704  escaped as JSON
         unfinished=incomplete.groups(table),
         health=appendix.health(run),
         command=run.command,
@@ -113,10 +113,10 @@ def _policy(scripts: Sequence[str]) -> str:
     return f"default-src 'none'; {own}; script-src {allowed}; base-uri 'none'; form-action 'none'"
 
 
-def _data(touched: Mapping[str, live.Live]) -> str:
-    """What the pictures to touch are drawn from."""
-    views = {name: dict(picture.views) for name, picture in touched.items()}
-    return live.as_json({"config": live.CONFIG, "views": views}) if touched else ""
+def _data(plots: Sequence[DrawnPlot]) -> str:
+    """The rows and the specifications that the plots to touch are drawn from."""
+    content = {drawn.plot.name: {"rows": vega.records(drawn.plot.frame), "views": drawn.vega.views} for drawn in plots}
+    return vega.as_json({"config": vega.CONFIG, "plots": content}) if plots else ""
 
 
 def _whole(text: str, most: int = UNBROKEN) -> Markup:

@@ -118,7 +118,7 @@ def test_the_mistakes_of_the_recommended_candidate_are_shown(tmp_path: Path) -> 
     assert "is " + CLASSES[2] + " taken for Apple 95.0% sure test/ 9<b>.jpg" in words
     assert "#images" in [link["href"] for link in elements.tags("a")]
     assert html.count("alert(1)</script>") == 0
-    assert len(elements.tags("script")) == 3, "our own, that of Vega, and the data of the pictures"
+    assert len(elements.tags("script")) == 3, "our own, that of Vega, and the data of the plots"
     assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
 
 

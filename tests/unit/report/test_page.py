@@ -1,4 +1,4 @@
-"""The page and the pictures: honest, escaped, self-contained, the same every time."""
+"""The page and the plots: honest, escaped, self-contained, the same every time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from support.html_elements import Elements
 
 from backbench.analysis import Recommendation, recommend
 from backbench.core.columns import COLUMN_NAMES
-from backbench.report import build, incomplete, leaderboard, live, page, pictures, warnings
-from backbench.report.drawing import ROLES
+from backbench.report import build, incomplete, leaderboard, page, plots, warnings
 from backbench.report.loader import ReportData
-from backbench.report.pictures import placement
+from backbench.report.plots import label_placement, vega
+from backbench.report.plots.style import PAGE_COLOURS
 from backbench.results import store
 from backbench.results.run_record import parse
 
@@ -92,19 +92,19 @@ def run() -> dict[str, Any]:
 
 
 def rendered(table: pd.DataFrame, run: dict[str, Any] | None = None, *, drawn: bool = False) -> str:
-    """The page, with its pictures where they matter: drawing them takes most of the time."""
+    """The page, with its plots where they matter: drawing them takes most of the time."""
     facts = recommend(table, val_items=196, test_items=1550)
     stored = ReportData(table, parse(run or {}))
-    return page.render(stored, facts, pictures.draw(stored) if drawn else ())
+    return page.render(stored, facts, plots.draw(stored) if drawn else ())
 
 
 def scripts(html: str) -> list[str]:
-    """What may run: the page's own script, then Vega's where there is a picture to touch."""
+    """What may run: the page's own script, then Vega's where there is a plot to touch."""
     return re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
 
 
-def data_of_pictures(html: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data-of-pictures">(.*?)</script>', html, flags=re.DOTALL)
+def data_of_plots(html: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data-of-plots">(.*?)</script>', html, flags=re.DOTALL)
     assert found
     return dict(json.loads(found[1]))
 
@@ -116,7 +116,7 @@ def test_page_answers_first_and_holds_every_section(table: pd.DataFrame, run: di
     html = rendered(table, run, drawn=True)
     elements = Elements(html)
     sections = [attributes.get("id") for attributes in elements.tags("section") if attributes.get("id")]
-    assert sections == ["answer", "table", "pictures", "data", "protocol"]
+    assert sections == ["answer", "table", "plots", "data", "protocol"]
     words = elements.words
     assert "4 classes 1,741 train, 196 val, 1,550 test images 4 of 4 candidates finished" in words
     assert "Use MobileNetV2, completely frozen: it classifies 79.0% of the test images correctly" in words
@@ -329,7 +329,7 @@ def test_seeds_show_their_mean_and_range_for_each_depth() -> None:
     assert "82.0% 80.0–84.0%" in words
 
 
-def test_the_page_has_the_picture_of_the_depths_where_there_are_several(table: pd.DataFrame) -> None:
+def test_the_page_has_the_plot_of_the_depths_where_there_are_several(table: pd.DataFrame) -> None:
     deeper = cell("Xception", 0.7, 0.72, 38.2, freeze="all-1", frozen_params_pct=67.0)
     html = rendered(pd.concat([table, frame(deeper)], ignore_index=True), drawn=True)
     assert [str(drawing["aria-label"]).split(".")[0] for drawing in Elements(html).tags("svg")][2] == (
@@ -362,7 +362,7 @@ def test_untrusted_text_stays_text(run: dict[str, Any]) -> None:
     assert elements.tags("img") == []
     assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
     assert "alert(1)</script>" not in html
-    drawn = data_of_pictures(html)["views"]["train-against-test"][""]["datasets"]["candidates"]
+    drawn = data_of_plots(html)["plots"]["train-against-test"]["rows"]
     assert {row["backbone"] for row in drawn} == {HOSTILE, "$\\alpha$ {{ 7 * 7 }}"}
     assert elements.words.count(HOSTILE) >= 8
     assert "<script>alert(1)</script>" in elements.words
@@ -375,7 +375,7 @@ def test_page_asks_the_network_for_nothing(table: pd.DataFrame, run: dict[str, A
     for _, attributes in elements.found:
         for name in ("src", "srcset", "href", "xlink:href", "data", "action", "poster"):
             assert (attributes.get(name) or "#").startswith("#")
-    ours = html.replace(live.script(), "")  # Vega names addresses, as namespaces; its loader is never asked
+    ours = html.replace(vega.script(), "")  # Vega names addresses, as namespaces; its loader is never asked
     assert "http://" not in ours
     assert "https://" not in ours
     assert "@import" not in ours
@@ -393,23 +393,13 @@ def test_only_our_scripts_may_run(table: pd.DataFrame) -> None:
     )
 
 
-def test_without_altair_the_still_pictures_stand_alone(table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "find_spec", lambda name: None)
-    html = rendered(table, drawn=True)
-    assert len(scripts(html)) == 1
-    assert "vegaEmbed =" not in html
-    assert "data-picture" not in html
-    assert html.count("<svg") == 2
-    assert "BSD-3-Clause" not in html
-
-
 def test_ids_are_unique_and_links_and_drawings_refer_to_them(table: pd.DataFrame, run: dict[str, Any]) -> None:
     html = rendered(table, run, drawn=True)
     elements = Elements(html)
     ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
     assert len(ids) == len(set(ids))
     wanted = [str(attributes["href"])[1:] for _, attributes in elements.found if "href" in attributes]
-    wanted += re.findall(r"url\(#([^)]+)\)", html.replace(live.script(), ""))
+    wanted += re.findall(r"url\(#([^)]+)\)", html.replace(vega.script(), ""))
     wanted += [
         str(attributes["aria-labelledby"]) for _, attributes in elements.found if "aria-labelledby" in attributes
     ]
@@ -417,19 +407,19 @@ def test_ids_are_unique_and_links_and_drawings_refer_to_them(table: pd.DataFrame
     assert set(wanted) <= set(ids)
 
 
-def test_pictures_have_a_text_alternative_and_the_colours_of_the_page(table: pd.DataFrame) -> None:
+def test_plots_have_a_text_alternative_and_the_colours_of_the_page(table: pd.DataFrame) -> None:
     html = rendered(table, drawn=True)
     drawings = Elements(html).tags("svg")
     assert [drawing["role"] for drawing in drawings] == ["img", "img"]
     assert str(drawings[0]["aria-label"]).startswith(
         "Train and test accuracy of 4 candidates in order of rank. MobileNetV2: train 100.0%, test 79.0%; Xception:"
     )
-    canvases = [found for found in Elements(html).tags("div") if "data-picture" in found]
+    canvases = [found for found in Elements(html).tags("div") if "data-plot" in found]
     assert [found["aria-label"] for found in canvases] == [drawing["aria-label"] for drawing in drawings]
-    body = html.replace(live.script(), "")[html.index("<svg") :]
-    assert not set(re.findall(r"#[0-9a-f]{6}\b", body)) & set(ROLES)
+    body = html.replace(vega.script(), "")[html.index("<svg") :]
+    assert not set(re.findall(r"#[0-9a-f]{6}\b", body)) & set(PAGE_COLOURS)
     stylesheet = html[: html.index("</style>")]
-    for variable in re.findall(r"var\((--[\w-]+)\)", html.replace(live.script(), "")):
+    for variable in re.findall(r"var\((--[\w-]+)\)", html.replace(vega.script(), "")):
         assert f"{variable}:" in stylesheet or variable in ("--lo", "--hi", "--at", "--most")
 
 
@@ -470,31 +460,31 @@ def test_reasons_keep_addresses_as_text() -> None:
 
 def test_same_table_same_bytes(table: pd.DataFrame, run: dict[str, Any]) -> None:
     assert rendered(table, run, drawn=True) == rendered(table.sample(frac=1, random_state=1), run, drawn=True)
-    first, second = pictures.draw(ReportData(table)), pictures.draw(ReportData(table))
+    first, second = plots.draw(ReportData(table)), plots.draw(ReportData(table))
     assert [p.png for p in first] == [p.png for p in second]
     assert [p.svg for p in first] == [p.svg for p in second]
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- plots ------------------------------------------------------------------------------------------------------------
 
 
-def test_no_picture_without_numbers() -> None:
-    assert pictures.draw(ReportData(frame(lost("A", "failed", "boom")))) == ()
-    drawn = pictures.draw(ReportData(frame(cell("A", 0.9, 0.9, 1.0, latency_ms=None))))
-    assert [picture.name for picture in drawn] == ["train-against-test"]
+def test_no_plot_without_numbers() -> None:
+    assert plots.draw(ReportData(frame(lost("A", "failed", "boom")))) == ()
+    drawn = plots.draw(ReportData(frame(cell("A", 0.9, 0.9, 1.0, latency_ms=None))))
+    assert [one.plot.name for one in drawn] == ["train-against-test"]
 
 
 def test_text_in_drawings_is_text(table: pd.DataFrame) -> None:
-    for picture in pictures.draw(ReportData(table)):
-        assert ">MobileNetV2</text>" in picture.svg
-        assert picture.svg.startswith("<?xml")
-        assert picture.png.startswith(b"\x89PNG")
+    for drawn in plots.draw(ReportData(table)):
+        assert ">MobileNetV2</text>" in drawn.svg
+        assert drawn.svg.startswith("<?xml")
+        assert drawn.png.startswith(b"\x89PNG")
 
 
 def test_names_cover_neither_points_nor_each_other() -> None:
     points = np.array([[50.0, 50.0], [58.0, 50.0], [50.0, 58.0], [500.0, 500.0]])
     sizes = [(60.0, 10.0)] * 4
-    spots = placement.place(points, sizes, obstacles=points, thin=np.empty((0, 2)), area=(0, 0, 200, 200))
+    spots = label_placement.place(points, sizes, obstacles=points, thin=np.empty((0, 2)), area=(0, 0, 200, 200))
     assert spots[3] is None
     boxes = [(x, y, x + 60, y + 10) for x, y in (spot for spot in spots if spot is not None)]
     assert boxes
@@ -534,7 +524,7 @@ def stored(monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame, run: dict[str, 
     return content
 
 
-def test_build_writes_page_and_pictures(tmp_path: Path, stored: dict[str, Any]) -> None:
+def test_build_writes_page_and_plots(tmp_path: Path, stored: dict[str, Any]) -> None:
     made = build.write_report(tmp_path)
     assert made == tmp_path / "leaderboard.html"
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
@@ -589,7 +579,7 @@ def test_build_reads_what_the_store_wrote(tmp_path: Path, table: pd.DataFrame, r
     assert "exact McNemar test, Holm-corrected, p = 0.002)." in words
 
 
-def test_build_removes_pictures_that_no_longer_hold(tmp_path: Path, stored: dict[str, Any]) -> None:
+def test_build_removes_plots_that_no_longer_hold(tmp_path: Path, stored: dict[str, Any]) -> None:
     build.write_report(tmp_path)
     stored["table"] = frame(lost("A", "failed", "boom"))
     build.write_report(tmp_path)

@@ -1,4 +1,4 @@
-// One backbone at a time is highlighted, in the table and in every picture; who wants to follow listens to "chosen".
+// One backbone at a time is highlighted, in the table and in every plot; who wants to follow listens to "chosen".
 const highlight = { chosen: "" };
 
 function choose(name) {

@@ -12,7 +12,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     setTimeout(() => { button.textContent = "Copy"; }, 2500);
   });
 }
-// Paper cannot be unfolded. The numbers behind a picture may be many: they are printed where the reader has opened them.
+// Paper cannot be unfolded. The numbers behind a plot may be many: they are printed where the reader has opened them.
 window.addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details:not(.choice, .picture *)")) fold.open = true;
+  for (const fold of document.querySelectorAll("details:not(.choice, .plot *)")) fold.open = true;
 });

@@ -1,4 +1,4 @@
-// The pictures to touch take the place of the still ones as soon as they are drawn. Vega's own interpreter evaluates their
+// The plots to touch take the place of the still ones as soon as they are drawn. Vega's own interpreter evaluates their
 // expressions, so that no code is made from text.
 function tip(value, event) {
   const place = document.getElementById("tip");
@@ -17,7 +17,7 @@ function tip(value, event) {
   place.style.top = `${Math.max(4, low ? event.clientY - 14 - height : event.clientY + 14)}px`;
 }
 
-function touchable(canvas, views, config) {
+function touchable(canvas, { rows, views }, config) {
   const figure = canvas.closest("figure");
   const choice = figure.querySelector(".head select");
   let drawn = null;
@@ -26,7 +26,7 @@ function touchable(canvas, views, config) {
     const spec = choice ? views[choice.value] : Object.values(views)[0];
     const before = drawn;
     figure.classList.add("touched");
-    drawn = await vegaEmbed(canvas, spec, {
+    drawn = await vegaEmbed(canvas, { ...spec, datasets: { rows } }, {
       mode: "vega-lite", config, renderer: "svg", ast: true, actions: false, defaultStyle: false, logLevel: 1,
       tooltip: (handler, event, item, value) => tip(value, event),
     });
@@ -39,7 +39,7 @@ function touchable(canvas, views, config) {
   }
 
   const focus = figure.querySelector("[data-focus]");
-  const drawable = new Set(Object.values(views).flatMap((view) => Object.values(view.datasets).flat().map((row) => row.backbone)));
+  const drawable = new Set(rows.map((row) => row.backbone));
 
   function follow() {
     const name = highlight.chosen;
@@ -50,18 +50,18 @@ function touchable(canvas, views, config) {
   document.addEventListener("chosen", follow);
   choice?.addEventListener("change", draw);
   return draw().catch((error) => {
-    figure.classList.remove("touched"); // the still picture says the same
+    figure.classList.remove("touched"); // the still plot says the same
     console.error(error);
   });
 }
 
 document.addEventListener("DOMContentLoaded", async () => {
-  const place = document.getElementById("data-of-pictures");
+  const place = document.getElementById("data-of-plots");
   if (!place) return;
-  const { config, views } = JSON.parse(place.textContent);
+  const { config, plots } = JSON.parse(place.textContent);
   const canvases = [...document.querySelectorAll(".canvas")];
-  await Promise.all(canvases.map((canvas) => touchable(canvas, views[canvas.dataset.picture], config)));
-  document.documentElement.dataset.pictures = "drawn";
+  await Promise.all(canvases.map((canvas) => touchable(canvas, plots[canvas.dataset.plot], config)));
+  document.documentElement.dataset.plots = "drawn";
 });
 document.addEventListener("scroll", () => tip(null), { passive: true });
 document.addEventListener("keydown", ({ key }) => key === "Escape" && tip(null));
