@@ -152,7 +152,7 @@ def test_a_budget_is_spent_on_a_cluster_too(
     assert set(outcome.counts) <= {"ok", "pruned"}
     cells = store.read_cells(out)
     assert len(cells) == 1 + 2 + 2
-    assert {cell.status for cell in cells if cell.row["freeze"] == "all"} == {"ok"}, "a probe is cheap"
+    assert {cell.status for cell in cells if cell.row.freeze == "all"} == {"ok"}, "a probe is cheap"
     tried = [cell for cell in cells if "trial" in cell.trace]
     assert tried, "what is trained was tried for its first epochs"
     assert all(len(cell.trace["trial"]["items"]) == 20 for cell in tried), "with a value for each image of val"

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 from backbench.analysis import metrics
 from backbench.backbones import graph, stages
@@ -76,19 +77,20 @@ def run(job: Job) -> list[Event]:
 
 
 def cells(said: list[Event]) -> dict[str, Cell]:
-    return {event.cell.row["freeze"]: event.cell for event in said if isinstance(event, CellFinished)}
+    return {event.cell.row.freeze: event.cell for event in said if isinstance(event, CellFinished)}
 
 
 def predictions(said: list[Event], freeze: str) -> dict[str, Any]:
-    (found,) = (e for e in said if isinstance(e, CellFinished) and e.cell.row["freeze"] == freeze)
+    (found,) = (e for e in said if isinstance(e, CellFinished) and e.cell.row.freeze == freeze)
     return dict(found.predictions)
 
 
 def same_numbers(first: Cell, second: Cell) -> None:
     assert first.cell_id == second.cell_id
-    assert first.row.keys() == second.row.keys()
-    for name in first.row.keys() - TIMES:
-        assert first.row[name] == second.row[name], name
+    ours, theirs = first.row.to_columns(), second.row.to_columns()
+    assert ours.keys() == theirs.keys()
+    for name in ours.keys() - TIMES:
+        assert ours[name] == theirs[name], name
     assert first.trace == second.trace
 
 
@@ -99,7 +101,7 @@ def ran(pretrained: Job, tmp_path_factory: pytest.TempPathFactory) -> list[Event
 
 def test_no_cell_was_trained_for_longer_than_it_took(ran: list[Event]) -> None:
     for cell in cells(ran).values():
-        assert 0 < cell.row["fit_seconds"] <= cell.row["wall_seconds"]
+        assert 0 < cell.row.fit_seconds <= cell.row.wall_seconds
 
 
 def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretrained: Job) -> None:
@@ -126,7 +128,7 @@ def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretr
 
 
 def test_rows_say_how_much_is_frozen_and_how_much_is_trained(ran: list[Event]) -> None:
-    rows = {freeze: cell.row for freeze, cell in cells(ran).items()}
+    rows = {freeze: cell.row.to_columns() for freeze, cell in cells(ran).items()}
     assert [row["freeze_depth"] for row in rows.values()] == [5, 3, 4, 0]
     assert [row["stages"] for row in rows.values()] == [5, 5, 5, 5]
     whole = FIRST + sum(SIZES) + STATISTICS
@@ -146,7 +148,7 @@ def test_rows_say_how_much_is_frozen_and_how_much_is_trained(ran: list[Event]) -
 
 @pytest.mark.parametrize("freeze", DEPTHS)
 def test_the_row_says_what_the_predictions_say(ran: list[Event], freeze: str) -> None:
-    row, stored = cells(ran)[freeze].row, predictions(ran, freeze)
+    row, stored = cells(ran)[freeze].row.to_columns(), predictions(ran, freeze)
     for split in ("val", "test"):
         probabilities, labels = stored[f"{split}_probs"], stored[f"{split}_labels"]
         assert probabilities.shape == (64, 10)
@@ -164,7 +166,7 @@ def test_a_fine_tuned_cell_keeps_its_trials_and_scores_as_its_best_epoch_did(ran
         training = cell.trace["training"]
         assert [trial["rate"] for trial in training["trials"]] == list(recipe.LEARNING_RATES)
         best = max(trial["curve"][0]["score"] for trial in training["trials"])
-        assert training["trials"][training["chosen"]]["curve"][0]["score"] == best == cell.row["selection_score"]
+        assert training["trials"][training["chosen"]]["curve"][0]["score"] == best == cell.row.selection_score
         assert cell.trace["inputs"] == inputs
 
 
@@ -178,10 +180,10 @@ def test_fine_tuning_starts_at_the_probe(ran: list[Event]) -> None:
         start = trace["training"]["start"]
         assert start["val_nll"] == pytest.approx(step["val_nll"], rel=5e-3)
         assert start["score"] == pytest.approx(step["score"], rel=5e-3)
-        assert trace["probe_score"] == found["all"].row["selection_score"]
+        assert trace["probe_score"] == found["all"].row.selection_score
         best = max(step["score"] for step in probe["path"])
         said = "no learning rate beat the frozen probe on val" in found[freeze].reason
-        assert said == (found[freeze].row["selection_score"] <= best)
+        assert said == (found[freeze].row.selection_score <= best)
 
 
 def test_the_probe_is_fitted_on_every_view(ran: list[Event], pretrained: Job) -> None:
@@ -214,24 +216,24 @@ def test_the_fully_frozen_cell_has_scores_of_the_train_images_as_they_are(ran: l
     expected = transferability.score(split, features, data.labels, rows=train, classes=len(data.class_names))
     stored = found["all"].trace["transferability"]
     assert stored == pytest.approx(vars(expected), rel=1e-3)
-    columns = {name: found["all"].row[name] for name in ("ridge_loo_acc", "knn_loo_acc", "logme", "h_score")}
+    columns = {name: getattr(found["all"].row, name) for name in ("ridge_loo_acc", "knn_loo_acc", "logme", "h_score")}
     assert columns == {name: stored[name] for name in columns}
     assert 0.2 < columns["ridge_loo_acc"] < 1
     for freeze in ("all-2", "all-1", "none"):
-        assert not columns.keys() & found[freeze].row.keys()
+        assert not columns.keys() & found[freeze].row.to_columns().keys()
         assert "transferability" not in found[freeze].trace
-    assert {cell.row["imagenet_top1"] for cell in found.values()} == {0.506}  # Howard et al. 2017, table 6
+    assert {cell.row.imagenet_top1 for cell in found.values()} == {0.506}  # Howard et al. 2017, table 6
 
 
 def test_training_everything_is_announced_with_an_estimate(ran: list[Event]) -> None:
     (note,) = (event for event in ran if isinstance(event, Message))
     assert note.text.startswith(f"{MOBILE} @ none: training all of it takes up to ")
     position = ran.index(note)
-    assert [e.cell.row["freeze"] for e in ran[:position] if isinstance(e, CellFinished)] == ["all", "all-2", "all-1"]
+    assert [e.cell.row.freeze for e in ran[:position] if isinstance(e, CellFinished)] == ["all", "all-2", "all-1"]
 
 
 def drafts(said: list[Event]) -> dict[str, Path | None]:
-    return {event.cell.row["freeze"]: event.model for event in said if isinstance(event, CellFinished)}
+    return {event.cell.row.freeze: event.model for event in said if isinstance(event, CellFinished)}
 
 
 def test_what_was_trained_is_left_for_the_sweep_and_gives_the_predictions_once_more(
@@ -299,8 +301,8 @@ def test_a_cell_whose_training_diverges_is_failed_and_the_others_are_ok(after_fa
     assert failed.reason.startswith("DivergedError: the loss was not finite")
     assert [(trial["curve"], trial["ended"]) for trial in failed.trace["diverged"]] == [([], "diverged")] * 2
     assert "diverged" in failed.reason
-    assert (failed.row["status"], failed.row["freeze_depth"]) == ("failed", 3)
-    assert "test_acc" not in failed.row
+    assert (failed.row.status, failed.row.freeze_depth) == ("failed", 3)
+    assert failed.row.test_acc is UNSET
     assert predictions(after_failure, "all-2") == {}
     assert isinstance(after_failure[-1], Summary)
 
@@ -316,7 +318,7 @@ def test_a_cell_gives_the_same_numbers_whatever_was_measured_before_it(
         same_numbers(cells(after_failure)[freeze], cells(ran)[freeze])
         for name, values in predictions(ran, freeze).items():
             np.testing.assert_array_equal(predictions(after_failure, freeze)[name], values)
-    assert cells(ran)["all-2"].row["val_nll"] != cells(ran)["all-1"].row["val_nll"]
+    assert cells(ran)["all-2"].row.val_nll != cells(ran)["all-1"].row.val_nll
 
 
 def test_seeds_share_what_a_depth_has_compiled_and_come_to_the_same_as_alone(
@@ -326,7 +328,7 @@ def test_seeds_share_what_a_depth_has_compiled_and_come_to_the_same_as_alone(
     monkeypatch.setattr(keras.Model, "compile", _counting(keras.Model.compile, compiled))
     job = pretrained.with_spec(freeze=("all-1", "none"), seeds=2, augment="none")
     both = [event.cell for event in run(job) if isinstance(event, CellFinished)]
-    assert [(cell.row["freeze"], cell.row["seed"]) for cell in both] == [
+    assert [(cell.row.freeze, cell.row.seed) for cell in both] == [
         ("all-1", 0), ("all-1", 1), ("none", 0), ("none", 1)
     ]  # fmt: skip
     assert len(compiled) == 2
@@ -388,7 +390,7 @@ def test_without_room_activations_are_computed_anew_and_give_the_same_but_for_ro
         found, expected = (predictions(each, "all-1")[f"{split}_probs"] for each in (said, ran))
         np.testing.assert_allclose(found, expected, atol=0.02)
         assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 63 / 64
-    assert cell.row["selection_score"] == pytest.approx(kept.row["selection_score"], rel=0.01)
+    assert cell.row.selection_score == pytest.approx(kept.row.selection_score, rel=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -470,7 +472,7 @@ def test_a_trial_is_the_beginning_of_the_whole_cell_at_its_first_rate(pretrained
     assert len(items) == len(job.spec.dataset.indices("val"))
     curve = whole.trace["training"]["trials"][0]["curve"]
     assert np.exp(np.mean(items)) == pytest.approx(max(point["score"] for point in curve[:2]), abs=1e-4)
-    assert "selection_score" not in tried.row
+    assert tried.row.selection_score is UNSET
     (summary,) = (event for event in said if isinstance(event, Summary))
     assert 0 < summary.seconds["starting"] < summary.seconds["fine-tuning"]
     assert not {"timing", "memory", "evaluation"} & set(summary.seconds)
@@ -510,7 +512,7 @@ def test_screening_says_of_each_image_of_train_whether_ridge_regression_has_it_r
 def test_openvino_in_float32_gives_the_cells_that_keras_gives(by_openvino: dict[str, list[Event]]) -> None:
     ours, theirs = cells(by_openvino["openvino"]), cells(by_openvino["keras"])
     for freeze in ("all", "all-1"):
-        assert (ours[freeze].row["engine"], theirs[freeze].row["engine"]) == ("openvino", "keras")
+        assert (ours[freeze].row.engine, theirs[freeze].row.engine) == ("openvino", "keras")
         assert ours[freeze].cell_id != theirs[freeze].cell_id
         assert ours[freeze].reason == theirs[freeze].reason
         found, expected = (predictions(by_openvino[name], freeze)["test_probs"] for name in ("openvino", "keras"))
@@ -557,7 +559,7 @@ def test_an_engine_that_is_unfit_is_named_in_the_cell(pretrained: Job, monkeypat
     assert found["all"].reason == said
     assert f"{said}, and training was in float32" in found["all-1"].reason
     for freeze in ("all", "all-1"):
-        assert (found[freeze].row["engine"], found[freeze].row["precision"]) == ("keras", "float32")
+        assert (found[freeze].row.engine, found[freeze].row.precision) == ("keras", "float32")
     assert found["all"].identity["engine"] == "openvino", "what was asked for is what identifies a cell"
 
 
@@ -571,7 +573,7 @@ def test_what_is_too_coarse_in_bfloat16_is_trained_in_float32_as_if_that_had_bee
         np.testing.assert_array_equal(
             predictions(rounded, freeze)["test_probs"], predictions(ran, freeze)["test_probs"]
         )
-        assert cells(rounded)[freeze].row["precision"] == "float32"
+        assert cells(rounded)[freeze].row.precision == "float32"
         assert "bfloat16 is too coarse" in cells(rounded)[freeze].reason
     assert cells(rounded)["none"].reason.split(": ")[1].startswith("training was in float32")
 
@@ -585,7 +587,7 @@ def test_what_stands_the_check_is_trained_in_bfloat16(
     for freeze in ("all-1", "none"):
         found, exact = (predictions(said, freeze)["test_probs"] for said in (rounded, ran))
         assert 1e-3 < np.abs(found - exact).mean() < 0.05, "ten probabilities, one tenth each in the mean"
-        assert cells(rounded)[freeze].row["precision"] == "bfloat16"
+        assert cells(rounded)[freeze].row.precision == "bfloat16"
         assert "float32" not in cells(rounded)[freeze].reason
 
 
@@ -605,9 +607,9 @@ def test_features_that_are_no_numbers_are_a_failure_with_its_reason(
     monkeypatch.setattr(shared_pass, "frozen_pass", with_holes)
     job = pretrained.with_spec(freeze=("all",), augment="none")
     (cell,) = cells(run(job)).values()
-    assert (cell.status, cell.row["status"]) == ("failed", "failed")
+    assert (cell.status, cell.row.status) == ("failed", "failed")
     assert cell.reason == "FloatingPointError: the predictions hold NaN or infinite values"
-    assert "test_acc" not in cell.row
+    assert cell.row.test_acc is UNSET
     damaged["split"] = "train"
     with pytest.raises(ValueError, match="the features hold NaN or infinite values"):
         run(job)

@@ -85,8 +85,8 @@ def _answers(job: Job) -> dict[str, tuple[dict[str, Any], NDArray[np.bool_]]]:
     def take(event: Any) -> None:
         if isinstance(event, CellFinished):
             kept = event.predictions
-            found[event.cell.row["freeze"]] = (
-                dict(event.cell.row),
+            found[event.cell.row.freeze] = (
+                event.cell.row.to_columns(),
                 kept["test_probs"].argmax(axis=1) == kept["test_labels"],
             )
 

@@ -225,13 +225,13 @@ def test_run_json_says_what_was_asked_and_on_what(swept: Swept) -> None:
 
 
 def test_the_cell_keeps_what_stands_behind_its_numbers(swept: Swept) -> None:
-    cells = {cell.row["backbone"]: cell for cell in store.read_cells(swept.out)}
+    cells = {cell.row.backbone: cell for cell in store.read_cells(swept.out)}
     probe = cells[MOBILE].trace["probe"]
-    assert probe["path"][probe["chosen"]]["val_acc"] == cells[MOBILE].row["val_acc"]
+    assert probe["path"][probe["chosen"]]["val_acc"] == cells[MOBILE].row.val_acc
     training = cells["scratch"].trace["training"]
     (trial,) = training["trials"]
     assert [epoch["epoch"] for epoch in trial["curve"]] == [1]
-    assert trial["curve"][0]["score"] == cells["scratch"].row["selection_score"]
+    assert trial["curve"][0]["score"] == cells["scratch"].row.selection_score
     assert (training["chosen"], training["best_epoch"]) == (0, 1)
 
 
@@ -756,7 +756,7 @@ def test_pretrained_features_beat_random_ones_by_far_on_photos(
     assert table.loc["none", "weights_source"] == "random initialisation"
     assert table.loc["imagenet", "test_acc"] > 0.75
     assert table.loc["imagenet", "test_acc"] > table.loc["none", "test_acc"] + 0.15
-    identities = {cell.row["weights"]: cell.identity for cell in store.read_cells(out)}
+    identities = {cell.row.weights: cell.identity for cell in store.read_cells(out)}
     file = tmp_path / "keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
     assert identities["imagenet"]["weights_digest"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert identities["none"]["weights_digest"] is None

@@ -213,7 +213,7 @@ def test_a_folder_whose_name_is_no_text(tmp_path: Path, cache: Path) -> None:
     resume_checks.same_dataset(tmp_path / "results", held, dataset)
     (job,) = plan.jobs_for(asked, dataset, resolved=resolved, cache=cache)
     (planned,) = planned_cells(job.spec)
-    row = {**empty_row(job.spec, planned), "status": "failed"}
+    row = empty_row(job.spec, planned).replace(status="failed")
     store.write_cell(tmp_path / "results", CellFinished(Cell(planned.cell_id, "failed", f"{root} went away", {}, row)))
     table = store.table(store.read_cells(tmp_path / "results"))
     store.write_table(tmp_path / "results", table)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from backbench.core.cells import Cell
+from backbench.core.columns import CellRow
 from backbench.core.events import CellFinished
 from backbench.results import store
 
@@ -21,7 +22,7 @@ def cell(cell_id: str = "c1", status: str = "ok", reason: str = "", **row: Any) 
         status=status,
         reason=reason,
         identity={"protocol": 1, "backbone": "VGG16", "weights_digest": None},
-        row=place | (measured if status == "ok" else {}) | row,
+        row=CellRow(**(place | (measured if status == "ok" else {}) | row)),
         trace={"probe": {"chosen": 3, "path": [{"strength": 0.1}]}},
     )
 

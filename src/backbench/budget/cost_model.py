@@ -12,7 +12,8 @@ import numpy as np
 
 from backbench.backbones import locate, parse_backbones
 from backbench.core.backbone import SCRATCH
-from backbench.core.cells import Cell, CellKey, PlannedCell, Series, Status, but_weights, planned_cells
+from backbench.core.cells import Cell, PlannedCell, Series, Status, but_weights, planned_cells
+from backbench.core.columns import measured
 from backbench.core.events import COST_PHASES, Phase
 from backbench.core.job import Job
 from backbench.evaluation.workload import Workload, workload_of
@@ -169,13 +170,13 @@ def _measured(cells: Sequence[Cell], jobs: Sequence[JobRecord], template: Job) -
     found: dict[str, dict[str, Rate]] = {part: {} for part in ("training", *PHASES)}
     series: dict[Series, list[Cell]] = {}
     for cell in cells:
-        series.setdefault(CellKey.of(cell.row).series, []).append(cell)
+        series.setdefault(cell.key.series, []).append(cell)
     for (name, weights, size), members in series.items():
         job = _like(template, name, weights == "imagenet", size, members)
         ids = {cell.key: cell.cell_id for cell in planned_cells(job.spec)}
-        spent_on = {ids[CellKey.of(member.row)]: member.row["fit_seconds"] for member in members}
+        spent_on = {ids[member.key]: measured(member.row.fit_seconds) for member in members}
         work = workload_of(job, set(spent_on))
-        trained = [float(spent_on[cell_id]) / flops for cell_id, flops in work.training.items()]
+        trained = [spent_on[cell_id] / flops for cell_id, flops in work.training.items()]
         if trained:
             found["training"][job.label] = Rate(median(trained), usual("training", job))
         amounts = {"frozen": work.frozen, "probe": work.probe, "overhead": 1.0}
@@ -196,8 +197,8 @@ def _like(template: Job, name: str, pretrained: bool, size: int, members: Sequen
         backbone=backbone,
         pretrained=pretrained,
         image_size=size,
-        freeze=tuple(dict.fromkeys(member.row["freeze"] for member in members)),
-        seeds=1 + max(int(member.row["seed"]) for member in members),
+        freeze=tuple(dict.fromkeys(member.row.freeze for member in members)),
+        seeds=1 + max(member.row.seed for member in members),
         epochs=int(recipe[0]["epochs"]) if recipe else template.spec.epochs,
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 from backbench.analysis import metrics
 from backbench.budget.protocol import Arm, Measurement, PerItemScores
 from backbench.core.cells import Cell, CellKey, Status
+from backbench.core.columns import measured
 from backbench.core.errors import RequestError
 from backbench.core.job import Screening
 from backbench.results import store
@@ -89,19 +90,19 @@ def past(directory: Path) -> SweepHistory:
         )
     cells = [cell for cell in stored if cell.status == Status.OK]
     groups: dict[CellKey, list[Cell]] = {}
-    for cell in sorted(cells, key=lambda cell: int(cell.row["seed"])):
-        groups.setdefault(replace(CellKey.of(cell.row), seed=0), []).append(cell)
+    for cell in sorted(cells, key=lambda cell: cell.row.seed):
+        groups.setdefault(replace(cell.key, seed=0), []).append(cell)
     if len(groups) < 2:
         raise RequestError(
             f"{directory} has {len(groups)} finished candidates, and a search needs some to choose from:"
             " replay a sweep of several backbones or freeze depths"
         )
-    several = len({cell.row["image_size"] for cell in cells}) > 1
+    several = len({cell.row.image_size for cell in cells}) > 1
     arms, test = [], {}
     for members in groups.values():
         arm = _arm(members, several=several)
         arms.append(arm)
-        test[arm] = fmean(float(member.row["test_acc"]) for member in members)
+        test[arm] = fmean(measured(member.row.test_acc) for member in members)
     seeds = {len(arm.cells) for arm in arms if arm.epochs}
     if len(seeds) > 1:
         raise RequestError(
@@ -111,13 +112,13 @@ def past(directory: Path) -> SweepHistory:
     shared: dict[str, float] = {}
     for arm in arms:
         for cell in groups_of(arm, cells):
-            rest = float(cell.row["wall_seconds"]) - float(cell.row["fit_seconds"])
+            rest = measured(cell.row.wall_seconds) - measured(cell.row.fit_seconds)
             shared[arm.network] = shared.get(arm.network, 0.0) + max(0.0, rest)
     return SweepHistory(
         tuple(arms),
         _final(directory, cells),
         {cell.cell_id: _curve(cell) for cell in cells if "training" in cell.trace},
-        {cell.cell_id: float(cell.row["fit_seconds"]) for cell in cells},
+        {cell.cell_id: measured(cell.row.fit_seconds) for cell in cells},
         shared,
         test,
     )
@@ -129,24 +130,24 @@ def groups_of(arm: Arm, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _arm(members: Sequence[Cell], *, several: bool) -> Arm:
-    row, recipe = members[0].row, members[0].identity["recipe"]
-    network = CellKey.of(row).network
+    first, row, recipe = members[0], members[0].row, members[0].identity["recipe"]
+    network = first.key.network
     if several:
-        network += f" {row['image_size']} px"
+        network += f" {row.image_size} px"
     return Arm(
         network,
-        str(row["family"]),
-        str(row["freeze"]),
+        str(row.family),
+        row.freeze,
         tuple(member.cell_id for member in members),
-        int(recipe["epochs"]) if "training" in members[0].trace else 0,
-        float(row.get("imagenet_top1") or 0.0),
+        int(recipe["epochs"]) if "training" in first.trace else 0,
+        row.imagenet_top1 or 0.0,
     )
 
 
 def _curve(cell: Cell) -> Curve:
     trials = cell.trace["training"]["trials"]
     epochs = sum(len(trial["curve"]) for trial in trials)
-    return Curve(first_curve(cell), float(cell.row["fit_seconds"]) / max(1, epochs))
+    return Curve(first_curve(cell), measured(cell.row.fit_seconds) / max(1, epochs))
 
 
 def _final(directory: Path, cells: Sequence[Cell]) -> dict[str, PerItemScores]:

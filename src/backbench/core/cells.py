@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from backbench.core.backbone import RANDOM_WEIGHTS, SCRATCH, Backbone
+from backbench.core.columns import CellRow
 from backbench.core.errors import RequestError
 from backbench.core.files import digest_of
 from backbench.core.job import JobSpec
@@ -132,26 +133,26 @@ def _recipe(spec: JobSpec, frozen: int, *, probe: bool) -> dict[str, Any]:
     return recipe if probe else {"epochs": spec.epochs, "batch_size": spec.batch_size, **recipe}
 
 
-def empty_row(spec: JobSpec, cell: PlannedCell) -> dict[str, Any]:
+def empty_row(spec: JobSpec, cell: PlannedCell) -> CellRow:
     """The columns that are known before anything is measured."""
-    return {
-        "dataset": spec.dataset.name,
-        "backbone": spec.backbone.name,
-        "family": spec.backbone.family,
-        "weights": "imagenet" if spec.pretrained else "none",
-        "weights_source": spec.weights.source if spec.weights else ("" if spec.pretrained else "random initialisation"),
-        "image_size": spec.image_size,
-        "freeze": cell.freeze,
-        "freeze_depth": cell.frozen,
-        "stages": cell.stages,
-        "frozen_params_pct": frozen_share(spec.backbone, cell.frozen),
-        "seed": cell.seed,
-        "engine": spec.engine,
-        "precision": spec.precision,
-        "backend": spec.backend,
-        "cell_id": cell.cell_id,
-        "imagenet_top1": spec.backbone.imagenet_top1 if spec.pretrained else None,
-    }
+    return CellRow(
+        dataset=spec.dataset.name,
+        backbone=spec.backbone.name,
+        family=spec.backbone.family,
+        weights="imagenet" if spec.pretrained else "none",
+        weights_source=spec.weights.source if spec.weights else ("" if spec.pretrained else "random initialisation"),
+        image_size=spec.image_size,
+        freeze=cell.freeze,
+        freeze_depth=cell.frozen,
+        stages=cell.stages,
+        frozen_params_pct=frozen_share(spec.backbone, cell.frozen),
+        seed=cell.seed,
+        engine=spec.engine,
+        precision=spec.precision,
+        backend=spec.backend,
+        cell_id=cell.cell_id,
+        imagenet_top1=spec.backbone.imagenet_top1 if spec.pretrained else None,
+    )
 
 
 class Status(StrEnum):
@@ -174,9 +175,9 @@ class CellKey:
     seed: int
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> CellKey:
-        """The key in a row of the table, or in a cell's identity."""
-        parts: dict[str, Any] = {part.name: row.get(part.name) for part in fields(cls)}
+    def of(cls, identity: Mapping[str, Any]) -> CellKey:
+        """The key in a cell's identity."""
+        parts: dict[str, Any] = {part.name: identity[part.name] for part in fields(cls)}
         return cls(**parts)
 
     @property
@@ -203,12 +204,17 @@ PROTOCOL_VERSION = 4
 class Cell:
     """One finished fact: identity, status and everything measured. Immutable once stored.
 
-    `row` holds the columns of the table; `trace` what stands behind them (regularisation path, learning curve).
+    `trace` is what stands behind the columns of the `row` (regularisation path, learning curve).
     """
 
     cell_id: str
     status: Status
     reason: str
     identity: Mapping[str, Any]
-    row: Mapping[str, Any]
+    row: CellRow
     trace: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> CellKey:
+        """What tells it from the other cells of its folder."""
+        return CellKey(*(getattr(self.row, part.name) for part in fields(CellKey)))

@@ -65,7 +65,7 @@ def finished(
             status=Status.OK,
             reason=reason,
             identity=cell.identity,
-            row=empty_row(spec, cell) | dict(row) | measured | {"status": Status.OK},
+            row=empty_row(spec, cell).replace(**{**row, **measured, "status": Status.OK}),
             trace=dict(trace),
         ),
         predictions,
@@ -84,7 +84,7 @@ def tried(
     if not np.isfinite(items).all():
         raise FloatingPointError("the trial's predictions hold NaN or infinite values")
     trial = {**effort.record(), "seconds": seconds, "items": np.round(items, 4).tolist()}
-    row = empty_row(spec, cell) | {"status": Status.PRUNED}
+    row = empty_row(spec, cell).replace(status=Status.PRUNED)
     return CellFinished(Cell(cell.cell_id, Status.PRUNED, "", cell.identity, row, {"trial": trial}))
 
 
@@ -102,5 +102,5 @@ def failed(spec: JobSpec, cell: PlannedCell, error: Exception) -> CellFinished:
     """The cell that could not be measured, though others of its job can."""
     trace = {"diverged": [trial.trace() for trial in error.trials]} if isinstance(error, DivergedError) else {}
     reason = f"{type(error).__name__}: {error}"
-    row = empty_row(spec, cell) | {"status": Status.FAILED}
+    row = empty_row(spec, cell).replace(status=Status.FAILED)
     return CellFinished(Cell(cell.cell_id, Status.FAILED, reason, cell.identity, row, trace))

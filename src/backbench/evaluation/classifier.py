@@ -49,14 +49,14 @@ def build(
     Raises UnavailableError when the backbone's pretrained weights cannot be had, RequestError when they are not those
     that the cell was measured with, ValueError for what another network has learned.
     """
-    size = cell.row["image_size"]
+    size = cell.row.image_size
     with graph.computing_in(_computed_in(cell)):
-        (backbone,) = parse_backbones(cell.row["backbone"])
+        (backbone,) = parse_backbones(cell.row.backbone)
         if backbone.from_scratch:
             body = scratch_cnn.build(image_size=size, classes=len(labels))
             head = checkpoints.load(learned, body)
         else:
-            if cell.row["weights"] == "none":
+            if cell.row.weights == "none":
                 base = graph.build(backbone, image_size=size, weights=None, cache=cache)
             else:
                 base = _pretrained(cell, backbone, cache=cache, mirrors=mirrors, progress=progress)
@@ -72,7 +72,7 @@ def _computed_in(cell: Cell) -> str:
     """
     frozen = (cell.trace.get("engine") or {}).get("precision")
     exact = cell.identity.get("engine") == "openvino" or frozen == "float32"
-    return "float32" if exact else str(cell.row["precision"])
+    return "float32" if exact else str(cell.row.precision)
 
 
 def assembled(body: keras.Model, head: Head | None, *, labels: Sequence[str], resize: str, name: str) -> keras.Model:
@@ -117,7 +117,7 @@ def _pretrained(
 ) -> keras.Model:
     """The backbone as the cell began with it."""
     weights = find_weights(backbone, cache=cache, mirrors=mirrors, unreachable=set(), progress=progress)
-    base = graph.build(backbone, image_size=cell.row["image_size"], weights=weights, cache=cache)
+    base = graph.build(backbone, image_size=cell.row.image_size, weights=weights, cache=cache)
     # A mirror's digest is that of its tensors, which a file that Keras published may hold as well.
     if cell.identity["weights_digest"] not in (weights.digest, tensors_digest(base.get_weights())):
         raise RequestError(

@@ -159,11 +159,10 @@ def _twice(directory: Path, cells: dict[str, Cell]) -> list[Finding]:
     best: dict[CellKey, Cell] = {}
     found = []
     for cell in sorted(cells.values(), key=lambda cell: (cell.status == Status.OK, _written(directory, cell))):
-        key = CellKey.of(cell.row)
-        if earlier := best.get(key):
+        if earlier := best.get(cell.key):
             found.append(Finding(f"cells/{earlier.cell_id}.json", f"replaced by {cell.cell_id}", "delete"))
             del cells[earlier.cell_id]
-        best[key] = cell
+        best[cell.key] = cell
     return found
 
 

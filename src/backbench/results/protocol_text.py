@@ -18,15 +18,15 @@ def protocol(request: Request, dataset: Dataset) -> dict[str, int | str]:
         "version": PROTOCOL_VERSION,
         "splits": "Published splits are used as published; missing ones are made stratified, by content digest, so that"
         " byte-identical images never straddle two splits that were made: of each class"
-        f" {1 / recipe.TEST_ONE_OF:.3g} for test and {1 / recipe.VAL_ONE_OF:.3g} for val, or"
-        f" {1 / recipe.VAL_OF_TRAIN_ONE_OF:.3g} of train for val where only that is missing.",
+        f" {1 / recipe.TEST_ONE_OF:.4g} for test and {1 / recipe.VAL_ONE_OF:.4g} for val, or"
+        f" {1 / recipe.VAL_OF_TRAIN_ONE_OF:.4g} of train for val where only that is missing.",
         "choices": "Every choice (regularisation, learning rate, epoch, rank) is made on val, by the selection score;"
         " test is evaluated once per cell.",
         "images": f"RGB, the {'whole image' if request.resize == 'stretch' else 'centre square'} resized to the input"
         " size (bilinear, antialiased), then the family's own preprocess_input.",
         "frozen cell": "Global average pooling, features standardised on train, logistic regression with L2: up to"
-        f" {_word(len(recipe.PROBE_STRENGTHS))} strengths, {recipe.PROBE_STRENGTHS[0]:.3g} to"
-        f" {recipe.PROBE_STRENGTHS[-1]:.3g}, each solved to convergence (gradient at most {recipe.PROBE_TOLERANCE:g}"
+        f" {_word(len(recipe.PROBE_STRENGTHS))} strengths, {recipe.PROBE_STRENGTHS[0]:.4g} to"
+        f" {recipe.PROBE_STRENGTHS[-1]:.4g}, each solved to convergence (gradient at most {recipe.PROBE_TOLERANCE:g}"
         f" of strength times weights), until the best on val lies {_word(recipe.PROBE_BEYOND_BEST)} behind.",
         "fine-tuned cell": "Everything after the frozen stages, and the head, are trained on activations kept from the"
         " one frozen pass (on the pixels where nothing is frozen), starting at a solution of the probe; batch norm and"
@@ -39,7 +39,7 @@ def protocol(request: Request, dataset: Dataset) -> dict[str, int | str]:
         "augmentation": _augmentation(request, flips=dataset.flips),
         "transferability": "Scores of the pooled features of train alone, stored with the fully frozen cell:"
         f" leave-one-out accuracy of ridge regression (the best of {_word(len(recipe.RIDGE_PENALTIES))} penalties,"
-        f" {recipe.RIDGE_PENALTIES[0]:.3g} to {recipe.RIDGE_PENALTIES[-1]:.3g}) and of the nearest neighbours by cosine"
+        f" {recipe.RIDGE_PENALTIES[0]:.4g} to {recipe.RIDGE_PENALTIES[-1]:.4g}) and of the nearest neighbours by cosine"
         f" (the best of {_listed(recipe.NEIGHBOURS)}, weighed at temperature {recipe.NEIGHBOUR_TEMPERATURE:g}, of at"
         f" most {recipe.MOST_QUERIES} images), LogME and the shrunk H-score; all but the neighbours on features"
         " standardised on train. No choice is made by them.",

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from backbench.core.cells import Cell, Status
-from backbench.core.columns import COLUMNS
+from backbench.core.columns import CellRow
 from backbench.core.dataset import SPLITS
 
 # Of probabilities in single precision.
@@ -28,28 +28,34 @@ def cell_id(value: Any) -> str:
     return value
 
 
+class _Record(msgspec.Struct):
+    """What a file of a cell holds beside its digests."""
+
+    cell_id: str
+    status: Status
+    reason: str
+    identity: dict[str, Any]
+    row: CellRow
+    trace: dict[str, Any]
+
+
 def cell(content: Any, *, name: str) -> Cell:
     """The cell of a record in a file of that name, its row in the types of the columns."""
-    record = _mapping(content, "the record")
-    parts: dict[str, Any] = {part.name: record.get(part.name) for part in fields(Cell)}
-    found = Cell(**parts)
-    if cell_id(found.cell_id) != name:
-        raise ValueError(f"it is the record of {found.cell_id}")
-    if found.status not in tuple(Status) or not isinstance(found.reason, str):
-        raise ValueError(f"its status is {found.status!r:.80}")
-    for part in ("identity", "row", "trace"):
-        _mapping(getattr(found, part), part)
-    for column in COLUMNS:
-        value = found.row.get(column.name)
-        if value is not None and not _fits(value, column.dtype):
-            raise ValueError(f"{column.name} is {value!r:.80}")
-    return replace(found, status=Status(found.status))
+    try:
+        record = msgspec.convert(content, _Record)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    if cell_id(record.cell_id) != name:
+        raise ValueError(f"it is the record of {record.cell_id}")
+    return Cell(record.cell_id, record.status, record.reason, record.identity, record.row, record.trace)
 
 
 def files(content: Any, *, cell_id: str) -> dict[str, str]:
     """Digests of the files of a cell, by their names, which are the cell's own and lead nowhere else."""
     own = {f"{folder}/{cell_id}.npz" for folder in ("predictions", "heads", "models")}
-    for name, digest in _mapping(content, "its list of files").items():
+    if not isinstance(content, dict):
+        raise ValueError("its list of files is not a mapping")
+    for name, digest in content.items():
         if name not in own or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
             raise ValueError(f"{name!r:.80} is no file of this cell")
     return dict(content)
@@ -76,17 +82,3 @@ def predictions(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         if not (np.isfinite(found).all() and (found >= -ROUNDING).all() and (found <= 1 + ROUNDING).all()):
             raise ValueError(f"{split} has probabilities that are none")
     return dict(arrays)
-
-
-def _mapping(value: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{what} is not a mapping")
-    return value
-
-
-def _fits(value: Any, dtype: str) -> bool:
-    if dtype == "string":
-        return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-    if isinstance(value, bool) or not isinstance(value, int if dtype == "Int64" else int | float):
-        return False
-    return abs(value) < 2**63  # which NaN is not

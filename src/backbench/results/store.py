@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from backbench.core.cells import Cell, CellKey, Status
+from backbench.core.cells import Cell, Status
 from backbench.core.columns import ADDED, COLUMN_NAMES, COLUMNS
 from backbench.core.errors import DamagedError, RequestError
 from backbench.core.events import CellFinished
@@ -107,11 +107,12 @@ def write_cell(directory: Path, finished: CellFinished, *, among: Iterable[Cell]
         path = directory / "models" / f"{cell.cell_id}.npz"
         files[f"models/{path.name}"] = sha256_file(finished.model)
         finished.model.replace(path)
-    content = {"schema": SCHEMA, **asdict(cell), "files": files}
+    record = {part.name: getattr(cell, part.name) for part in fields(Cell)}
+    content = {"schema": SCHEMA, **record, "row": cell.row.to_columns(), "files": files}
     write_json(directory / "cells" / f"{cell.cell_id}.json", sealed(content))
     others = [other for other in (read_cells(directory) if among is None else among) if other.cell_id != cell.cell_id]
-    wins, key = cell.status == Status.OK, CellKey.of(cell.row)
-    beside = [other for other in others if CellKey.of(other.row) == key]
+    wins = cell.status == Status.OK
+    beside = [other for other in others if other.key == cell.key]
     replaced = tuple(other.cell_id for other in beside if wins or other.status != Status.OK)
     for cell_id in replaced:
         forget(directory, cell_id)
@@ -234,7 +235,8 @@ def read_predictions(directory: Path, cell_id: str) -> dict[str, NDArray[Any]]:
 def table(cells: Iterable[Cell]) -> pd.DataFrame:
     """One row per cell, the declared columns in their order and types."""
     rows = [
-        {**cell.row, "status": cell.status, "reason": _text(cell.reason), "cell_id": cell.cell_id} for cell in cells
+        cell.row.replace(status=cell.status, reason=_text(cell.reason), cell_id=cell.cell_id).to_columns()
+        for cell in cells
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMN_NAMES))
     return frame.astype({column.name: column.dtype for column in COLUMNS})

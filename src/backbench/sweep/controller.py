@@ -23,6 +23,7 @@ from backbench.core.cells import (
     empty_row,
     planned_cells,
 )
+from backbench.core.columns import CellRow
 from backbench.core.dataset import Listing
 from backbench.core.errors import BackbenchError, UnavailableError
 from backbench.core.events import COST_PHASES, CellFinished, Event, Message, Progress, Summary
@@ -183,7 +184,7 @@ class SweepController:
             cell = replace(cell, cell_id=stored.cell_id, identity=stored.identity)
         if trial := self._trial_of(cell.cell_id):
             reason = f"{reason}; {tried_as(trial)}"
-        row = {**empty_row(job.spec, cell), "status": Status.PRUNED}
+        row = empty_row(job.spec, cell).replace(status=Status.PRUNED)
         self._write(CellFinished(Cell(cell.cell_id, Status.PRUNED, reason, cell.identity, row)))
         self.done.add(cell.cell_id)
         self.outcome.count(Status.PRUNED, 1)
@@ -266,7 +267,7 @@ class SweepController:
             store.keep_models(self.directory, wanted)
 
     def _missed(self, job: Job, cell: PlannedCell, status: Status, reason: str) -> None:
-        row = {**empty_row(job.spec, cell), "status": status}
+        row = empty_row(job.spec, cell).replace(status=status)
         self._store(CellFinished(Cell(cell.cell_id, status, reason, cell.identity, row)))
 
     def _store(self, finished: CellFinished) -> None:
@@ -281,7 +282,9 @@ class SweepController:
         try:
             self._write(finished)
         except ValueError as error:  # a number that JSON does not know must not end the whole sweep
-            row = {name: value for name, value in cell.row.items() if isinstance(value, str | int)}
+            columns = cell.row.to_columns()
+            finite: dict[str, Any] = {name: value for name, value in columns.items() if isinstance(value, str | int)}
+            row = CellRow(**finite)
             cell = Cell(cell.cell_id, Status.FAILED, f"a measured value is not finite: {error}", cell.identity, row)
             self._write(CellFinished(cell))
         if trial:  # it may yet be measured

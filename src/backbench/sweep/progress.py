@@ -11,7 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from backbench.core.cells import Cell, CellKey, Status
+from backbench.core.cells import Cell, Status
+from backbench.core.columns import measured
 from backbench.core.events import Phase
 from backbench.core.formatting import printable
 
@@ -103,13 +104,12 @@ def tried_as(trial: Mapping[str, Any]) -> str:
 
 def in_a_line(cell: Cell) -> str:
     """What became of a cell."""
-    row = cell.row
-    name = CellKey.of(row).label()
+    row, name = cell.row, cell.key.label()
     if trial := cell.trace.get("trial"):
         return f"{name}: {tried_as(trial)}"
     if cell.status != Status.OK:
         return f"{name}: {cell.status}: {cell.reason}"
     return (
-        f"{name}: test {row['test_acc']:.1%} [{row['test_acc_lo']:.1%}, {row['test_acc_hi']:.1%}],"
-        f" train {row['train_acc']:.1%}, val {row['val_acc']:.1%}, {row['wall_seconds']:.0f} s"
+        f"{name}: test {measured(row.test_acc):.1%} [{measured(row.test_acc_lo):.1%}, {measured(row.test_acc_hi):.1%}],"
+        f" train {measured(row.train_acc):.1%}, val {measured(row.val_acc):.1%}, {measured(row.wall_seconds):.0f} s"
     )

@@ -23,6 +23,7 @@ from PIL import Image
 
 from backbench.cli import errors, main
 from backbench.core.cells import PROTOCOL_VERSION, Cell
+from backbench.core.columns import CellRow
 from backbench.core.events import CellFinished
 from backbench.core.job import Job
 from backbench.data import decoding
@@ -302,10 +303,10 @@ def results(tmp_path: Path) -> Path:
             for split in ("val", "test")
             for name, value in (("ids", ids), ("labels", labels), ("probs", probabilities))
         }
-        cell = Cell(f"{number:016x}", "ok", "", {"backbone": backbone}, row, {})
+        cell = Cell(f"{number:016x}", "ok", "", {"backbone": backbone}, CellRow(**row), {})
         store.write_cell(folder, CellFinished(cell, predictions))
     lost = {"backbone": "VGG16", "weights": "imagenet", "image_size": 96, "freeze": "all", "seed": 0}
-    store.write_cell(folder, CellFinished(Cell("f" * 16, "skipped", "no weights for VGG16", {}, lost, {})))
+    store.write_cell(folder, CellFinished(Cell("f" * 16, "skipped", "no weights for VGG16", {}, CellRow(**lost), {})))
     store.write_run(
         folder,
         parse(

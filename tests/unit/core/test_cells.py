@@ -297,7 +297,7 @@ def test_a_depth_that_leaves_no_stage_frozen_is_impossible_and_says_why(depth: s
     assert (cell.freeze, cell.frozen, cell.stages) == (depth, 0, 5)
     for part in ("MobileNetV2", "5 stages", depth, "none"):
         assert part in cell.impossible
-    known = empty_row(FROZEN, cell)
+    known = empty_row(FROZEN, cell).to_columns()
     assert (known["freeze"], known["freeze_depth"], known["frozen_params_pct"]) == (depth, 0, 0.0)
 
 
@@ -324,7 +324,7 @@ def test_the_frozen_share_counts_the_parameters_of_the_frozen_stages() -> None:
         assert frozen_share(vgg, frozen) == pytest.approx(100 * sum(blocks[:frozen]) / sum(blocks))
     assert (frozen_share(vgg, 0), frozen_share(vgg, 5)) == (0.0, 100.0)
     frozen, tuned, whole = planned_cells(FROZEN.with_spec(backbone=vgg, freeze=("all", "all-1", "none")))
-    shares = [empty_row(FROZEN.with_spec(backbone=vgg), cell)["frozen_params_pct"] for cell in (frozen, tuned, whole)]
+    shares = [empty_row(FROZEN.with_spec(backbone=vgg), cell).frozen_params_pct for cell in (frozen, tuned, whole)]
     assert shares == [100.0, pytest.approx(51.9, abs=0.05), 0.0]
 
 
@@ -352,13 +352,13 @@ def test_only_the_depths_that_are_not_understood_are_named() -> None:
 
 def test_known_columns_of_a_row() -> None:
     (cell,) = planned_cells(FROZEN)
-    known = empty_row(FROZEN, cell)
+    known = empty_row(FROZEN, cell).to_columns()
     assert known["cell_id"] == cell.cell_id
     assert (known["backbone"], known["family"]) == ("MobileNetV2", "mobilenet")
     assert (known["weights"], known["weights_source"]) == ("imagenet", "keras cache")
     assert (known["freeze"], known["freeze_depth"], known["stages"], known["frozen_params_pct"]) == ("all", 5, 5, 100.0)
     (cell,) = planned_cells(SCRATCH)
-    known = empty_row(SCRATCH, cell)
+    known = empty_row(SCRATCH, cell).to_columns()
     assert (known["backbone"], known["weights"], known["freeze"]) == ("scratch", "none", "none")
     assert known["weights_source"] == "random initialisation"
     assert (known["freeze_depth"], known["stages"], known["frozen_params_pct"]) == (0, 1, 0.0)

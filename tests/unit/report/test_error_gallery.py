@@ -16,6 +16,7 @@ from support.tables import cell
 from backbench.analysis import recommend
 from backbench.backbones import APPLICATIONS
 from backbench.core.cells import Cell
+from backbench.core.columns import CellRow
 from backbench.core.events import CellFinished
 from backbench.report import appendix, build, duplicates, error_gallery, warnings
 from backbench.report.loader import read
@@ -46,7 +47,7 @@ def results(directory: Path, run: dict[str, Any], *names: str) -> Path:
         test_acc = float((said == TRUTH).mean())
         rows.append(cell(name, 0.9 - 0.1 * number, test_acc, cell_id=f"c{number}"))
         answers = {"test_ids": np.array(IDS), "test_labels": TRUTH, "test_probs": probabilities(said)}
-        store.write_cell(directory, CellFinished(Cell(f"c{number}", "ok", "", {}, rows[-1]), answers))
+        store.write_cell(directory, CellFinished(Cell(f"c{number}", "ok", "", {}, CellRow(**rows[-1])), answers))
     store.write_table(directory, store.table(store.read_cells(directory)))
     store.write_run(directory, parse(run))
     return directory
@@ -173,7 +174,7 @@ def test_private_images_stay_out_of_page_and_folder(tmp_path: Path) -> None:
 def test_nothing_wrong_and_nothing_stored(tmp_path: Path) -> None:
     row = cell("Best", 0.9, 1.0, cell_id="c0")
     answers = {"test_ids": np.array(IDS), "test_labels": TRUTH, "test_probs": probabilities(TRUTH)}
-    store.write_cell(tmp_path, CellFinished(Cell("c0", "ok", "", {}, row), answers))
+    store.write_cell(tmp_path, CellFinished(Cell("c0", "ok", "", {}, CellRow(**row)), answers))
     store.write_table(tmp_path, store.table(store.read_cells(tmp_path)))
     store.write_run(tmp_path, parse({}))
     _, elements = page(tmp_path)
@@ -189,7 +190,7 @@ def test_the_page_stays_small_whatever_was_got_wrong(tmp_path: Path) -> None:
     ids = np.array([f"{number}.jpg" for number in range(3000)])
     row = cell("Best", 0.9, 0.5, cell_id="c0")
     answers = {"test_ids": ids, "test_labels": truth, "test_probs": rng.dirichlet(np.ones(40), 3000)}
-    store.write_cell(tmp_path, CellFinished(Cell("c0", "ok", "", {}, row), answers))
+    store.write_cell(tmp_path, CellFinished(Cell("c0", "ok", "", {}, CellRow(**row)), answers))
     store.write_table(tmp_path, store.table(store.read_cells(tmp_path)))
     examples = [
         {"train": {"id": f"t{number}", "class": "a"}, "test": {"id": f"{number}.jpg", "class": "a"}, "bits": 0}

@@ -16,7 +16,7 @@ from backbench.cli.main import main
 from backbench.core.errors import RequestError
 from backbench.results import integrity, store
 from backbench.results.integrity import Finding
-from backbench.results.run_record import parse
+from backbench.results.run_record import RunRecord, parse
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_damaged_record_of_the_run_is_named_and_kept(results: Path) -> None:
     flip(path, path.read_bytes().index(b"sweep"))
     damaged = path.read_bytes()
     assert integrity.look_at(results) == [Finding("run.json", "damaged: not what was written", "set aside")]
-    assert integrity.earlier_run(results) == ({}, True)
+    assert integrity.earlier_run(results) == (RunRecord(), True)
     said = integrity.copy_aside(results)
     assert said.startswith("run.json is damaged: kept as run.json.damaged and written anew from this command.")
     assert path.read_bytes() == damaged, "a sweep that is killed now must still see it"

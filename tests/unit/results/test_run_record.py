@@ -58,7 +58,7 @@ def test_defaults_are_named() -> None:
 
 
 def test_the_path_of_the_probe_ends_where_it_is_said_to_end() -> None:
-    assert "up to twelve strengths, 3.16 to 1e-05" in protocol()["frozen cell"]
+    assert "up to twelve strengths, 3.162 to 1e-05" in protocol()["frozen cell"]
     assert "until the best on val lies two behind" in protocol()["frozen cell"]
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from support.stored_cells import cell, finished, with_model
 
+from backbench.core.columns import COLUMNS
 from backbench.core.errors import DamagedError, RequestError
 from backbench.core.events import CellFinished
 from backbench.core.files import sealed
@@ -362,6 +363,19 @@ def test_the_record_of_a_run_from_before_it_had_a_digest_is_read(tmp_path: Path)
 def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no table yet"):
         store.read_table(tmp_path)
+
+
+def test_a_row_has_the_columns_of_its_key_and_no_other_types(tmp_path: Path) -> None:
+    required = [column.name for column in COLUMNS if column.required]
+    assert required == ["backbone", "weights", "image_size", "freeze", "seed"]
+    store.write_cell(tmp_path, finished(cell()))
+    path = tmp_path / "cells" / "c1.json"
+    content = json.loads(path.read_text())
+    without_seed = {name: value for name, value in content["row"].items() if name != "seed"}
+    for row in (without_seed, content["row"] | {"gap": "1"}):
+        path.write_text(json.dumps(sealed(content | {"row": row})))
+        with pytest.raises(RequestError, match=r"c1\.json is damaged \(.*\$\.row"):
+            store.read_cells(tmp_path)
 
 
 def test_rewriting_a_cell_replaces_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from msgspec import UNSET
 from support.planned_jobs import planned
 
 from backbench import sweep
@@ -21,7 +22,7 @@ from backbench.budget import cost_model, online_cost_model, successive_halving
 from backbench.budget.history import past
 from backbench.cli.main import main
 from backbench.core.backbone import Weights
-from backbench.core.cells import CellKey, PlannedCell, planned_cells
+from backbench.core.cells import PlannedCell, planned_cells
 from backbench.core.errors import RequestError
 from backbench.core.events import CellFinished, Event, Summary
 from backbench.core.job import FULL, Job
@@ -106,7 +107,7 @@ class Machine:
 
 
 def with_weights(job: Job, found: CellFinished) -> CellFinished:
-    if job.resources.drafts is None or found.cell.row["freeze"] == "all":
+    if job.resources.drafts is None or found.cell.row.freeze == "all":
         return found
     job.resources.drafts.mkdir(exist_ok=True, parents=True)
     (path := job.resources.drafts / found.cell.cell_id).write_bytes(b"made up")
@@ -167,7 +168,7 @@ def request(out: Path, **asked: Any) -> Request:
 def by_status(out: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for cell in store.read_cells(out):
-        name = f"{cell.row['backbone']}@{cell.row['freeze']}#{cell.row['seed']}"
+        name = f"{cell.row.backbone}@{cell.row.freeze}#{cell.row.seed}"
         found.setdefault(cell.status, set()).add(name)
     return found
 
@@ -193,16 +194,14 @@ def test_with_time_for_all_the_search_measures_the_best_and_drops_who_is_surely_
 
 def test_a_pruned_cell_says_at_which_rung_with_which_score_and_why(machine: Machine, tmp_path: Path) -> None:
     sweep.run(request(tmp_path / "r", budget="2h"))
-    cells = {
-        (cell.row["backbone"], cell.row["freeze"], cell.row["seed"]): cell for cell in store.read_cells(tmp_path / "r")
-    }
+    cells = {(cell.row.backbone, cell.row.freeze, cell.row.seed): cell for cell in store.read_cells(tmp_path / "r")}
     behind = cells["MobileNet", "all-1", 0]
     assert behind.status == "pruned"
     assert behind.reason == (
         "a trial among all-1: score 0.520, the last that went on has score 0.600; tried for 1 epoch, score 0.520"
     )
     assert len(behind.trace["trial"]["items"]) == 179
-    assert behind.row.get("selection_score") is None
+    assert behind.row.selection_score is UNSET
     assert cells["VGG16", "all-2", 2].reason.startswith("its frozen probe: score ")
 
 
@@ -264,7 +263,7 @@ def test_a_trial_of_a_search_that_was_cut_off_says_so(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut_off(job: Job, found: CellFinished) -> CellFinished:
-        if job.trial and found.cell.row["freeze"] == "all-2":
+        if job.trial and found.cell.row.freeze == "all-2":
             raise KeyboardInterrupt
         return found
 
@@ -304,8 +303,7 @@ def test_a_search_that_was_cut_off_goes_on_as_if_it_had_not_been(machine: Machin
         sweep.run(request(tmp_path / "r", budget="2h"))
     sweep.run(request(tmp_path / "r", budget="2h"))
     found, expected = (
-        {CellKey.of(cell.row): (cell.status, cell.reason) for cell in store.read_cells(tmp_path / name)}
-        for name in ("r", "whole")
+        {cell.key: (cell.status, cell.reason) for cell in store.read_cells(tmp_path / name)} for name in ("r", "whole")
     )
     assert found == expected
 
@@ -339,7 +337,7 @@ def test_a_job_that_fails_is_said_and_not_tried_for_ever(machine: Machine, tmp_p
     assert found["failed"] == {"MobileNet@all#0"}
     assert sum(label == "MobileNet" for label, _, _ in machine.log) == 1
     assert "MobileNetV2@all-2#0" in found["ok"]
-    reasons = {cell.reason for cell in store.read_cells(tmp_path / "r") if cell.row["backbone"] == "MobileNet"}
+    reasons = {cell.reason for cell in store.read_cells(tmp_path / "r") if cell.row.backbone == "MobileNet"}
     assert reasons == {"made to fail", "its frozen probe failed"}
 
 
@@ -359,7 +357,7 @@ def test_trained_weights_that_are_beaten_go_when_the_search_is_over(machine: Mac
     best = next(
         cell.cell_id
         for cell in store.read_cells(tmp_path / "r")
-        if (cell.row["freeze"], cell.row["seed"], cell.status) == ("all-2", 2, "ok")
+        if (cell.row.freeze, cell.row.seed, cell.status) == ("all-2", 2, "ok")
     )
     assert store.models(tmp_path / "r") == {best}
 
@@ -376,7 +374,7 @@ def test_many_networks_are_screened_on_images_of_train(machine: Machine, tmp_pat
     found = by_status(tmp_path / "r")
     assert "MobileNetV2@all#0" in found["ok"]
     assert "ResNet152@all#0" in found["pruned"]
-    cells = {cell.row["backbone"]: cell for cell in store.read_cells(tmp_path / "r")}
+    cells = {cell.row.backbone: cell for cell in store.read_cells(tmp_path / "r")}
     assert cells["ResNet152"].reason.startswith("screened: 4.5% right, the last that went on has ")
     assert "images of train right when left out" in cells["ResNet152"].reason
 
@@ -448,7 +446,7 @@ def test_a_past_is_what_the_cells_say(machine: Machine, tmp_path: Path) -> None:
     arm = next(arm for arm in known.arms if arm.freeze == "all-1")
     assert known.test[arm] == pytest.approx((0.75 + 0.76) / 2)
     for cell in store.read_cells(tmp_path / "r"):
-        assert np.exp(known.final[cell.cell_id].mean()) == pytest.approx(cell.row["selection_score"])
+        assert np.exp(known.final[cell.cell_id].mean()) == pytest.approx(cell.row.selection_score)
 
 
 @pytest.mark.parametrize(

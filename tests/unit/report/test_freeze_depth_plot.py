@@ -12,8 +12,8 @@ from backbench.analysis.freeze_depth import unfreezing_gains
 from backbench.analysis.prose.freeze_depth import sentence
 from backbench.report import plots
 from backbench.report.loader import ReportData
-from backbench.report.plots import freeze_depth
-from backbench.report.plots.style import GAP, PAGE_COLOURS
+from backbench.report.plots import freeze_depth, style
+from backbench.report.plots.style import GAP, PAGE_COLOURS, DrawnPlot
 
 
 @pytest.fixture
