@@ -46,7 +46,6 @@ def _silent(*_: Any) -> None:
 
 def _backbone(name: str, pixels: Any, rows: Any, *, size: int, rounds: int, best: dict[str, float]) -> dict[str, Any]:
     (backbone,) = parse_backbones(name)
-    assert backbone is not None
     weights = WeightsPrefetcher([backbone], cache=cache_root(), mirrors=True).get(backbone)
     base = graph.build(backbone, image_size=size, weights=weights, cache=cache_root())
     found: dict[str, Any] = {}

@@ -38,15 +38,17 @@ from backbench.backbones import graph
 from backbench.core import hardware, recipe
 from backbench.core.cache import cache_root
 from backbench.core.cells import planned_cells
+from backbench.core.events import Phase
 from backbench.core.files import write_json
 from backbench.core.job import Job
 from backbench.core.request import Request
 from backbench.core.timing import Clock
 from backbench.evaluation import fine_tuning, trainable_part
 from backbench.evaluation.batches import Batches, PixelBatches, StoredActivationBatches
-from backbench.evaluation.shared_pass import Network, pass_through
+from backbench.evaluation.shared_pass import SharedPass, shared_pass
 from backbench.features import frozen_pass
 from backbench.features.engines import keras_engine
+from backbench.results.run_record import RunRecord
 from backbench.sweep import engine_choice, plan
 from backbench.sweep.weights_prefetch import WeightsPrefetcher
 
@@ -65,35 +67,35 @@ def _planned(dataset: str, backbone: str, size: int) -> dict[str, Job]:
     request = Request(dataset=dataset, backbones=backbone, image_size=size, freeze=",".join(DEPTHS))
     listing = plan.listing_for(request, progress=_silent)
     found, _ = plan.dataset_for(request, listing, cache=cache_root(), progress=_silent)
-    chosen = engine_choice.resolve(request, {}, found)
+    chosen = engine_choice.resolve(request, RunRecord(), found)
     first = next(plan.jobs_for(request, found, resolved=chosen, cache=cache_root()))
-    if first.backbone is None:
+    if first.spec.backbone.from_scratch:
         raise SystemExit("name a pretrained backbone: scratch has no frozen part")
-    weights = WeightsPrefetcher([first.backbone], cache=cache_root(), mirrors=True).get(first.backbone)
+    weights = WeightsPrefetcher([first.spec.backbone], cache=cache_root(), mirrors=True).get(first.spec.backbone)
     job = plan.with_pixels(first.with_spec(weights=weights), listing, progress=_silent)
     with_keras = job.with_spec(engine="keras", precision="float32")
     return {WITH_KERAS: with_keras} if job == with_keras else {WITH_KERAS: with_keras, AS_CHOSEN: job}
 
 
-def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
+def _plain(asked: Job, network: SharedPass, left: int, *, epochs: int, rate: float) -> dict[str, float]:
     """The guide's loop; `left` is the number of stages that are trained besides the head."""
-    data, pixels = asked.dataset, asked.images()
-    fine_tuning.restore(network.base, network.state)
+    data, pixels = asked.spec.dataset, asked.resources.images()
+    network.restore()
     inside = set()
-    if left in range(1, len(network.boundaries) + 1):
-        boundary = network.boundaries[len(network.boundaries) + 1 - left]
+    if left in range(1, len(network.frozen.boundaries) + 1):
+        boundary = network.frozen.boundaries[len(network.frozen.boundaries) + 1 - left]
         inside = {operation.name for operation in boundary.inside}
     for layer in network.base.layers:
         layer.trainable = bool(left) and layer.name not in inside
     images = keras.Input(pixels.shape[1:], dtype="uint8")
-    prepared = graph.preprocess(network.backbone, keras.ops.cast(images, "float32"))
+    prepared = graph.preprocess(network.spec.backbone, keras.ops.cast(images, "float32"))
     maps = trainable_part.InferenceMode(network.base)(prepared)
     features = keras.layers.GlobalAveragePooling2D()(maps)
     head = keras.layers.Dense(len(data.class_names))
     if left:
-        standard = (features - network.start.mean) / network.start.deviation
+        standard = (features - network.head.mean) / network.head.deviation
         model = keras.Model(images, head(standard))
-        head.set_weights([network.start.weights, network.start.bias])
+        head.set_weights([network.head.weights, network.head.bias])
     else:
         model = keras.Model(images, head(features))
     model.compile(
@@ -108,7 +110,7 @@ def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float)
     }
     trained = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     began = time.perf_counter()
-    model.fit(*split["train"], validation_data=split["val"], epochs=epochs, batch_size=asked.batch_size, verbose=0)
+    model.fit(*split["train"], validation_data=split["val"], epochs=epochs, batch_size=asked.spec.batch_size, verbose=0)
     seconds = time.perf_counter() - began
     test = data.indices("test")
     logits = model.predict(pixels[data.rows[test]], batch_size=32, verbose=0)
@@ -121,39 +123,31 @@ def _plain(asked: Job, network: Network, left: int, *, epochs: int, rate: float)
     }
 
 
-def _trained(asked: Job, network: Network, depth: int) -> tuple[keras.Model, Batches]:
+def _trained(asked: Job, network: SharedPass, depth: int) -> tuple[keras.Model, Batches]:
     """A new tail after so many frozen stages, and what it reads: kept activations, or pixels where none is frozen."""
-    fine_tuning.restore(network.base, network.state)
+    network.restore()
     if depth == 0:
-        data = asked.dataset
-        source: Batches = PixelBatches(asked.images(), data.rows, augment=False, flips=False)
-        return trainable_part.trainable_model(network.base, network.backbone, network.start, pretrained=True), source
-    kept = network.kept[depth]
-    boundary = network.boundaries[depth]
+        data = asked.spec.dataset
+        source: Batches = PixelBatches(asked.resources.images(), data.rows, augment=False, flips=False)
+        model = trainable_part.trainable_model(network.base, network.spec.backbone, network.head, pretrained=True)
+        return model, source
+    kept = network.frozen.stores[depth]
+    boundary = network.frozen.boundaries[depth]
     return trainable_part.trainable_tail(
-        network.base, boundary, kept.scales, network.start, pretrained=True
+        network.base, boundary, kept.scales, network.head, pretrained=True
     ), StoredActivationBatches(kept)
 
 
-def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float) -> dict[str, float]:
+def _cached(asked: Job, network: SharedPass, left: int, *, epochs: int, rate: float) -> dict[str, float]:
     """The tail on kept activations, after the pass; and its bare training steps on one batch."""
-    data = asked.dataset
+    data = asked.spec.dataset
     train, val, test = (data.indices(name) for name in ("train", "val", "test"))
-    depth = len(network.boundaries) + 1 - left
+    depth = len(network.frozen.boundaries) + 1 - left
     with graph.computing_in(network.precision):
         model, source = _trained(asked, network, depth)
     began = time.perf_counter()
-    fine_tuning.train(
-        model,
-        source,
-        data.labels,
-        train=train,
-        val=val,
-        epochs=epochs,
-        batch_size=asked.batch_size,
-        rates=(rate,),
-        seed=0,
-    )
+    chosen = fine_tuning.TrainingPlan(epochs, asked.spec.batch_size, (rate,), seed=0)
+    fine_tuning.train(model, source, data.labels, train=train, val=val, plan=chosen)
     seconds = time.perf_counter() - began
     found = {
         "seconds": seconds,
@@ -162,10 +156,10 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
     }
     if depth == 0:  # nothing is shared there, so the plain loop is itself the limit
         return found
-    batch = source.clean(train[: asked.batch_size])
+    batch = source.clean(train[: asked.spec.batch_size])
     batch = batch if len(batch) > 1 else batch[0]
-    truth = np.eye(len(data.class_names), dtype=np.float32)[data.labels[train[: asked.batch_size]]]
-    steps = epochs * (len(train) // asked.batch_size)
+    truth = np.eye(len(data.class_names), dtype=np.float32)[data.labels[train[: asked.spec.batch_size]]]
+    steps = epochs * (len(train) // asked.spec.batch_size)
     with graph.computing_in(network.precision):
         model, _ = _trained(asked, network, depth)
     model.compile(
@@ -179,10 +173,10 @@ def _cached(asked: Job, network: Network, left: int, *, epochs: int, rate: float
     return {**found, "bare_steps_seconds": bare, "over_bare": seconds / bare}
 
 
-def _bare_pass(asked: Job, network: Network) -> float:
-    fine_tuning.restore(network.base, network.state)
-    model = graph.frozen_part(network.base, network.backbone)
-    pixels, rows = asked.images(), asked.dataset.rows
+def _bare_pass(asked: Job, network: SharedPass) -> float:
+    network.restore()
+    model = graph.frozen_part(network.base, network.spec.backbone)
+    pixels, rows = asked.resources.images(), asked.spec.dataset.rows
     began = time.perf_counter()
     for _ in keras_engine.forward(model, frozen_pass.batches(pixels, rows)):
         pass
@@ -191,10 +185,10 @@ def _bare_pass(asked: Job, network: Network) -> float:
 
 def _passes(
     jobs: dict[str, Job], repeats: int, *, scratch: Path
-) -> tuple[dict[str, Network], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, SharedPass], dict[str, dict[str, float]]]:
     """The networks after passes that keep four boundaries; medians of all passes, of conversion and of the probe."""
     taken: dict[str, dict[str, list[float]]] = {way: {} for way in jobs}
-    networks: dict[str, Network] = {}
+    networks: dict[str, SharedPass] = {}
     for turn in range(repeats):
         for way, asked in jobs.items():
             spent = {}
@@ -202,12 +196,12 @@ def _passes(
                 clock = Clock(_silent)
                 cache = scratch / f"{way} {turn} {kind}"  # nothing converted is left from an earlier pass
                 cache.mkdir()
-                (cache / "weights").symlink_to(asked.cache / "weights")
-                job = replace(asked, cache=cache, freeze=DEPTHS[:count])
-                with graph.computing_in(asked.precision):
-                    networks[way] = pass_through(job, asked.backbone, list(planned_cells(job.spec)), clock)  # type: ignore[arg-type]
-                spent[kind] = clock.spent("frozen pass")
-            spent |= {"engine": clock.spent("engine"), "probe": clock.spent("probe", "scores")}
+                (cache / "weights").symlink_to(asked.resources.cache / "weights")
+                spec, resources = replace(asked.spec, freeze=DEPTHS[:count]), replace(asked.resources, cache=cache)
+                with graph.computing_in(spec.precision):
+                    networks[way] = shared_pass(spec, resources, planned_cells(spec), clock)
+                spent[kind] = clock.spent(Phase.FROZEN_PASS)
+            spent |= {"engine": clock.spent(Phase.ENGINE), "probe": clock.spent(Phase.PROBE, Phase.SCORES)}
             if way == WITH_KERAS:
                 spent["bare"] = _bare_pass(asked, networks[way])
             for name, seconds in spent.items():
@@ -219,7 +213,7 @@ def _passes(
 
 def _depths(
     jobs: dict[str, Job],
-    networks: dict[str, Network],
+    networks: dict[str, SharedPass],
     passes: dict[str, dict[str, float]],
     *,
     depths: list[str],
@@ -229,7 +223,7 @@ def _depths(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The frozen cell, the two shallowest trained ones and `none`, each against its plain loop."""
     with_keras, network = jobs[WITH_KERAS], networks[WITH_KERAS]
-    data = with_keras.dataset
+    data = with_keras.spec.dataset
     test = data.indices("test")
     alone, frozen = (
         {way: each[kind] + each["engine"] + each["probe"] for way, each in passes.items()}
@@ -239,10 +233,10 @@ def _depths(
         plain = _plain(with_keras, network, 0, epochs=frozen_epochs, rate=1e-3)
         cells: dict[str, dict[str, float]] = {}
         for way, each in networks.items():
-            accuracy = metrics.accuracy(each.path.head(each.features, test), data.labels[test])
+            accuracy = metrics.accuracy(each.probe.head(each.features, test), data.labels[test])
             cells[way] = {"seconds": alone[way], "test_acc": accuracy, "times_faster": plain["seconds"] / alone[way]}
         yield "all", {"epochs": frozen_epochs, "plain": plain, "cells": cells}
-    for depth, left in (("all-1", 1), ("all-2", 2), ("none", len(network.boundaries) + 1)):
+    for depth, left in (("all-1", 1), ("all-2", 2), ("none", len(network.frozen.boundaries) + 1)):
         if depth not in depths:
             continue
         plain = _plain(with_keras, network, left, epochs=epochs, rate=rate)
@@ -274,12 +268,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         networks, passes = _passes(jobs, asked.repeats, scratch=Path(scratch))
         keras_pass = passes[WITH_KERAS]
+        reports = {way: network.frozen.model.ran for way, network in networks.items()}
         result: dict[str, Any] = {
-            "what": f"{asked.backbone}, {len(planned.dataset.ids)} images of {planned.dataset.name}"
-            f" at {asked.image_size} px, batch {planned.batch_size}",
+            "what": f"{asked.backbone}, {len(planned.spec.dataset.ids)} images of {planned.spec.dataset.name}"
+            f" at {asked.image_size} px, batch {planned.spec.batch_size}",
             "device": hardware.cpu(),
             "repeats": asked.repeats,
-            "ran_in": {way: f"{network.ran.engine} {network.ran.precision}" for way, network in networks.items()},
+            "ran_in": {way: f"{ran.engine} {ran.precision}" for way, ran in reports.items()},
             "trained_in": {way: network.precision for way, network in networks.items()},
             "pass_seconds": passes,
             "boundaries_over_bare_pass": keras_pass["with_four_boundaries"] / keras_pass["bare"],

@@ -34,6 +34,7 @@ from backbench.core.job import Job
 from backbench.core.request import Request
 from backbench.data import decoding
 from backbench.results import store
+from backbench.results.run_record import RunRecord
 from backbench.sweep import engine_choice, plan
 from backbench.sweep.weights_prefetch import WeightsPrefetcher
 
@@ -45,13 +46,13 @@ def _silent(_text: str, _done: int, _total: int) -> None:
 def _plan(request: Request) -> tuple[Listing, Dataset, list[Job]]:
     listing = plan.listing_for(request, progress=_silent)
     dataset, _ = plan.dataset_for(request, listing, cache=cache_root(), progress=_silent)
-    resolved = engine_choice.resolve(request, {}, dataset)
+    resolved = engine_choice.resolve(request, RunRecord(), dataset)
     jobs = list(plan.jobs_for(request, dataset, resolved=resolved, cache=cache_root()))
-    backbones = [job.spec.backbone for job in jobs if job.spec.backbone]
-    if len(backbones) < len(jobs):
+    backbones = [job.spec.backbone for job in jobs]
+    if any(backbone.from_scratch for backbone in backbones):
         raise SystemExit("name pretrained backbones: scratch has no frozen part")
     supply = WeightsPrefetcher(backbones, cache=cache_root(), mirrors=True)
-    return listing, dataset, [job.with_spec(weights=supply.get(job.spec.backbone)) for job in jobs if job.spec.backbone]
+    return listing, dataset, [job.with_spec(weights=supply.get(job.spec.backbone)) for job in jobs]
 
 
 def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
@@ -70,9 +71,8 @@ def _cell(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
         elif not isinstance(event, Progress | CellStarted):
             raise RuntimeError(event)
 
-    shutil.copytree(
-        job.resources.cache / "weights", scratch / "weights"
-    )  # converted weights are no part of either side
+    # Converted weights are no part of either side.
+    shutil.copytree(job.resources.cache / "weights", scratch / "weights")
     began = time.perf_counter()
     decoded = plan.with_pixels(job.with_resources(cache=scratch), listing, progress=_silent)
     seconds["decode"] = time.perf_counter() - began
@@ -88,17 +88,15 @@ def _floor(job: Job, listing: Listing, scratch: Path) -> dict[str, float]:
     from backbench.backbones import graph
     from backbench.features import frozen_model, frozen_pass
 
-    assert job.spec.backbone is not None
     began = time.perf_counter()
     found, _ = decoding.decode(listing, size=job.spec.image_size, resize=job.spec.resize, cache=scratch)
     decoded = time.perf_counter()
     images = found.open()
     rows = np.arange(len(images))
     with graph.computing_in("float32" if job.spec.engine == "openvino" else job.spec.precision):
-        base = graph.build(
-            job.spec.backbone, image_size=job.spec.image_size, weights=job.spec.weights, cache=cache_root()
-        )
-    frozen = frozen_model.frozen_up_to(job, job.spec.backbone, base, [], seed=0)
+        spec = job.spec
+        base = graph.build(spec.backbone, image_size=spec.image_size, weights=spec.weights, cache=cache_root())
+    frozen = frozen_model.frozen_up_to(spec, job.resources, base, [], seed=0)
     frozen.settle(frozen_pass.sample(images, rows))
     built = time.perf_counter()
     for _ in frozen.forward(frozen_pass.batches(images, rows)):

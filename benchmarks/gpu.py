@@ -93,7 +93,6 @@ def keras_backbone(name: str, *, precision: str, batches: list[int], seconds: fl
     from backbench.features.engines import keras_engine
 
     (backbone,) = parse_backbones(name)
-    assert backbone is not None
     side = backbone.native_size
     model = graph.features_model(backbone, image_size=side, weights=None, cache=Path())
     found: dict[str, Any] = {"image_size": side, "flops_an_image": flops(model), "batches": {}}

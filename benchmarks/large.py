@@ -180,7 +180,6 @@ def _forward_seconds_an_image() -> dict[str, float]:
     from backbench.features.frozen_pass import FrozenModel, batches
 
     (backbone,) = parse_backbones("ResNet50")
-    assert backbone is not None
     frozen = FrozenModel(graph.features_model(backbone, image_size=224, weights=None, cache=cache_root()))
     images = np.random.default_rng(0).integers(0, 256, (32 * PASSES, 224, 224, 3), dtype=np.uint8)
     next(frozen.forward(batches(images, np.arange(32))))

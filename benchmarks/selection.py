@@ -28,7 +28,8 @@ from backbench.core.files import write_json
 from backbench.core.request import Request
 from backbench.core.timing import Clock
 from backbench.evaluation.linear_probe import fit_path
-from backbench.evaluation.shared_pass import pass_through
+from backbench.evaluation.shared_pass import shared_pass
+from backbench.results.run_record import RunRecord
 from backbench.sweep import engine_choice, plan
 from backbench.sweep.weights_prefetch import WeightsPrefetcher
 
@@ -61,12 +62,14 @@ def _candidates(asked: argparse.Namespace) -> tuple[list[str], list[Floats], Lab
     halves = np.random.default_rng(0).permutation(dataset.indices("train"))
     train, population = np.sort(halves[: len(halves) // 2]), np.sort(halves[len(halves) // 2 :])
     names, found = [], []
-    for planned in plan.jobs_for(request, dataset, resolved=engine_choice.resolve(request, {}), cache=cache_root()):
-        if planned.backbone is None:
+    resolved = engine_choice.resolve(request, RunRecord())
+    for planned in plan.jobs_for(request, dataset, resolved=resolved, cache=cache_root()):
+        backbone = planned.spec.backbone
+        if backbone.from_scratch:
             continue
-        weights = WeightsPrefetcher([planned.backbone], cache=cache_root(), mirrors=True).get(planned.backbone)
+        weights = WeightsPrefetcher([backbone], cache=cache_root(), mirrors=True).get(backbone)
         ready = plan.with_pixels(planned.with_spec(weights=weights), listing, progress=_silent)
-        network = pass_through(ready, planned.backbone, list(planned_cells(ready)), Clock(_silent))
+        network = shared_pass(ready.spec, ready.resources, planned_cells(ready.spec), Clock(_silent))
         path = fit_path(network.features, dataset.labels, train=train, val=population, classes=len(dataset.class_names))
         for step, head in zip(path.steps, path.heads, strict=True):
             names.append(f"{planned.label} at strength {step.strength:.0e}")

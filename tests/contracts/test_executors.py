@@ -37,7 +37,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_ray")
 def test_without_ray_one_line_names_what_to_install_and_nothing_is_written(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main.main, ["sweep", "--executor", "ray", "--out", str(tmp_path / "out")])
+    done = CliRunner().invoke(main, ["sweep", "--executor", "ray", "--out", str(tmp_path / "out")])
     assert done.exit_code == 2
     assert done.stderr == (
         'backbench: --executor ray needs Ray, which is not installed here: pip install "backbench[ray]" on every'

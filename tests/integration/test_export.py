@@ -204,7 +204,7 @@ def test_the_users_own_keras_settings_are_left_alone(swept: Path, tmp_path: Path
 
 
 def invoke(*words: object) -> Result:
-    return CliRunner().invoke(main.main, [str(word) for word in words], catch_exceptions=False)
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
 
 
 def refused(*words: object) -> str:

@@ -34,6 +34,8 @@ Arrays = list[NDArray[Any]]
 class Given:
     """Features of items as they are; what was asked for is written down."""
 
+    kind, note, engine = "features", "", None
+
     def __init__(self, features: NDArray[np.float32], *, threaded: bool = True, parts: int = 1) -> None:
         self.features, self.threaded, self.parts = features, threaded, parts
         self.trained_on: list[NDArray[np.int64]] = []
@@ -96,7 +98,7 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Callable[..
         epochs: int = 3,
         seed: int = 0,
         batch_size: int = BATCH,
-        **options: Any,
+        progress: Callable[[int, int], None] | None = None,
     ) -> tuple[keras.Model, fine_tuning.Trained]:
         model = model or network()
         trained = fine_tuning.train(
@@ -105,11 +107,8 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Callable[..
             labels,
             train=TRAIN,
             val=VAL,
-            epochs=epochs,
-            batch_size=batch_size,
-            rates=rates,
-            seed=seed,
-            **options,
+            plan=fine_tuning.TrainingPlan(epochs, batch_size, rates, seed),
+            progress=progress,
         )
         return model, trained
 
@@ -357,45 +356,6 @@ def test_a_rate_that_was_never_as_good_as_the_leading_one_had_been_ends(
     assert told == [(done, 12) for done in (1, 2, 3, 4, 5, 6, 9, 10, 11, 12)]
 
 
-def test_the_race_is_against_the_best_so_far_whichever_it_is(
-    fit: Fit, rules: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metrics, "selection_score", Scripted(0.1, *(0.3, 0.4, 0.5), *(0.2, 0.6, 0.7), *(0.5, 0.5), 0.0))
-    _, trained = fit(rates=(RATE, 1e-3, 1e-4), epochs=3)
-    assert [trial.ended for trial in trained.trials] == ["all epochs", "all epochs", "behind"]
-    assert [len(trial.curve) for trial in trained.trials] == [3, 3, 2]
-    assert trained.chosen == 1
-
-
-@pytest.mark.parametrize(
-    ("epochs", "scores", "length", "best"),
-    [
-        # A fifth of 20 epochs is four: the best is the second, so the sixth is the last.
-        (20, (0.1, 0.5, 0.4, 0.4, 0.4, 0.4, 0.4), 6, 2),
-        # What gets better in time goes on; as good is not better.
-        (20, (0.1, 0.5, 0.4, 0.4, 0.4, 0.6, 0.6, 0.6, 0.6, 0.6), 10, 6),
-        # Two at least, where a fifth is one.
-        (5, (0.5, 0.4, 0.4), 3, 1),
-        (5, (0.3, 0.2, 0.4, 0.2, 0.2), 5, 3),
-    ],
-)
-def test_a_trial_ends_when_val_no_longer_gets_better(
-    fit: Fit,
-    rules: None,
-    monkeypatch: pytest.MonkeyPatch,
-    epochs: int,
-    scores: tuple[float, ...],
-    length: int,
-    best: int,
-) -> None:
-    monkeypatch.setattr(metrics, "selection_score", Scripted(0.0, *scores))
-    _, trained = fit(epochs=epochs)
-    (trial,) = trained.trials
-    assert len(trial.curve) == length
-    assert trial.ended == ("no longer better" if length < epochs else "all epochs")
-    assert trained.best.epoch == best
-
-
 @pytest.mark.parametrize("rates", [(ABSURD, RATE), (RATE, ABSURD)])
 def test_one_rate_that_diverges_ends_itself_and_no_other(
     fit: Fit, alone: tuple[keras.Model, fine_tuning.Trained], rates: tuple[float, float]
@@ -486,17 +446,3 @@ def test_predictions_are_made_without_dropout(features: NDArray[np.float32]) -> 
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(first, fine_tuning.predict(network(), Given(features), VAL))
     np.testing.assert_allclose(fine_tuning.predict(model, Given(features), VAL[::-1]), first[::-1], atol=1e-6)
-
-
-def test_a_trial_ends_when_val_has_next_to_nothing_left_to_tell(
-    fit: Fit, rules: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recipe, "LEFT_ON_VAL", 1)
-    monkeypatch.setattr(metrics, "selection_score", Scripted(0.1, 0.5, 0.4, 0.6, 0.7))
-    # Of 50 images on val two are wrong, then one, but in an epoch that is not the best so far, then one in the best.
-    monkeypatch.setattr(metrics, "accuracy", Scripted(0.5, 0.96, 0.98, 0.98, 1.0))
-    _, trained = fit(epochs=10)
-    (trial,) = trained.trials
-    assert trial.ended == "val is as good as solved"
-    assert [point.epoch for point in trial.curve] == [1, 2, 3]
-    assert trained.best.epoch == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from backbench.evaluation import checkpoints, fine_tuning, inference_cost, share
 from backbench.evaluation import job as jobs
 from backbench.evaluation.eigenbasis import decompose
 from backbench.evaluation.linear_probe import fit_path
+from backbench.features.activation_store import ActivationStore
 from backbench.features.engines import precision_check
 from backbench.features.frozen_model import room_for
 from backbench.sweep import plan
@@ -76,6 +76,16 @@ def run(job: Job) -> list[Event]:
     return said
 
 
+def built(job: Job) -> keras.Model:
+    spec = job.spec
+    return graph.build(spec.backbone, image_size=32, weights=spec.weights, cache=job.resources.cache)
+
+
+def features_model(job: Job) -> keras.Model:
+    spec = job.spec
+    return graph.features_model(spec.backbone, image_size=32, weights=spec.weights, cache=job.resources.cache)
+
+
 def cells(said: list[Event]) -> dict[str, Cell]:
     return {event.cell.row.freeze: event.cell for event in said if isinstance(event, CellFinished)}
 
@@ -96,7 +106,7 @@ def same_numbers(first: Cell, second: Cell) -> None:
 
 @pytest.fixture(scope="module")
 def ran(pretrained: Job, tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
-    return run(replace(pretrained, freeze=DEPTHS, drafts=tmp_path_factory.mktemp("results") / "models"))
+    return run(pretrained.with_spec(freeze=DEPTHS).with_resources(drafts=tmp_path_factory.mktemp("results") / "models"))
 
 
 def test_no_cell_was_trained_for_longer_than_it_took(ran: list[Event]) -> None:
@@ -108,7 +118,7 @@ def test_there_is_one_cell_for_each_depth_and_all_are_ok(ran: list[Event], pretr
     found = cells(ran)
     assert list(found) == list(DEPTHS)
     assert {cell.status for cell in found.values()} == {"ok"}
-    planned = planned_cells(pretrained.with_spec(freeze=DEPTHS))
+    planned = planned_cells(pretrained.with_spec(freeze=DEPTHS).spec)
     assert [cell.cell_id for cell in found.values()] == [cell.cell_id for cell in planned]
     assert isinstance(ran[-1], Summary)
     phases = {
@@ -161,7 +171,7 @@ def test_the_row_says_what_the_predictions_say(ran: list[Event], freeze: str) ->
 
 
 def test_a_fine_tuned_cell_keeps_its_trials_and_scores_as_its_best_epoch_did(ran: list[Event]) -> None:
-    for freeze, inputs in (("all-2", "FromKept"), ("all-1", "FromKept"), ("none", "FromPixels")):
+    for freeze, inputs in (("all-2", "stored activations"), ("all-1", "stored activations"), ("none", "pixels")):
         cell = cells(ran)[freeze]
         training = cell.trace["training"]
         assert [trial["rate"] for trial in training["trials"]] == list(recipe.LEARNING_RATES)
@@ -187,10 +197,9 @@ def test_fine_tuning_starts_at_the_probe(ran: list[Event]) -> None:
 
 
 def test_the_probe_is_fitted_on_every_view(ran: list[Event], pretrained: Job) -> None:
-    data = pretrained.dataset
-    assert pretrained.backbone is not None
-    model = graph.features_model(pretrained.backbone, image_size=32, weights=pretrained.weights, cache=pretrained.cache)
-    train, images = data.indices("train"), pretrained.images()[data.rows]
+    data = pretrained.spec.dataset
+    model = features_model(pretrained)
+    train, images = data.indices("train"), pretrained.resources.images()[data.rows]
     clean = model.predict_on_batch(images)
     moved = model.predict_on_batch(view(images[train], train, np.ones_like(train), flips=data.flips))
     paths = {}
@@ -206,11 +215,10 @@ def test_the_probe_is_fitted_on_every_view(ran: list[Event], pretrained: Job) ->
 
 
 def test_the_fully_frozen_cell_has_scores_of_the_train_images_as_they_are(ran: list[Event], pretrained: Job) -> None:
-    data, found = pretrained.dataset, cells(ran)
-    assert pretrained.backbone is not None
-    model = graph.features_model(pretrained.backbone, image_size=32, weights=pretrained.weights, cache=pretrained.cache)
+    data, found = pretrained.spec.dataset, cells(ran)
+    model = features_model(pretrained)
     train = data.indices("train")
-    features = model.predict_on_batch(pretrained.images()[data.rows])
+    features = model.predict_on_batch(pretrained.resources.images()[data.rows])
     features[np.setdiff1d(np.arange(len(features)), train)] = np.nan  # val and test have no say
     split = decompose(features, train)
     expected = transferability.score(split, features, data.labels, rows=train, classes=len(data.class_names))
@@ -240,19 +248,19 @@ def test_what_was_trained_is_left_for_the_sweep_and_gives_the_predictions_once_m
     ran: list[Event], pretrained: Job
 ) -> None:
     """A probe needs no more than its head; all-1 is the last stage, all of it; none is the whole network."""
-    assert pretrained.backbone is not None
     left = drafts(ran)
     assert left["all"] is None
     sizes = {"all-2": 8, "all-1": 2, "none": len(SIZES)}  # the blocks that were trained
-    rows = pretrained.dataset.rows[pretrained.dataset.indices("test")]
+    rows = pretrained.spec.dataset.rows[pretrained.spec.dataset.indices("test")]
     for freeze, blocks in sizes.items():
         draft = left[freeze]
         assert draft is not None
         assert draft.name == f".{cells(ran)[freeze].cell_id}.npz"
-        base = graph.build(pretrained.backbone, image_size=32, weights=pretrained.weights, cache=pretrained.cache)
+        base = built(pretrained)
         head = checkpoints.load(draft, base)
         assert head is not None
-        features = graph.frozen_part(base, pretrained.backbone).predict_on_batch(pretrained.images()[rows])
+        body = graph.frozen_part(base, pretrained.spec.backbone)
+        features = body.predict_on_batch(pretrained.resources.images()[rows])
         # What was kept for training was rounded to float16: a few probabilities feel it, most do not.
         difference = np.abs(head(features) - predictions(ran, freeze)["test_probs"])
         assert np.median(difference) < 2e-4, freeze
@@ -271,7 +279,7 @@ def test_a_disk_without_room_for_weights_costs_no_cell(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "save", full)
-    said = run(replace(pretrained, freeze=("all-1",), drafts=tmp_path))
+    said = run(pretrained.with_spec(freeze=("all-1",)).with_resources(drafts=tmp_path))
     assert drafts(said) == {"all-1": None}
     same_numbers(cells(said)["all-1"], cells(ran)["all-1"])
     (note,) = (event.text for event in said if isinstance(event, Message))
@@ -285,8 +293,9 @@ def after_failure(pretrained: Job) -> list[Event]:
     trained = fine_tuning.train
     absurd = iter([True, False])
 
-    def train(*args: Any, **options: Any) -> fine_tuning.Trained:
-        return trained(*args, **{**options, "rates": (1e38, 1e38) if next(absurd) else options["rates"]})
+    def train(*args: Any, plan: fine_tuning.TrainingPlan, **options: Any) -> fine_tuning.Trained:
+        rates = (1e38, 1e38) if next(absurd) else plan.learning_rates
+        return trained(*args, plan=replace(plan, learning_rates=rates), **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fine_tuning, "train", train)
@@ -380,12 +389,12 @@ def test_only_what_is_wanted_and_possible_is_measured(
 def test_without_room_activations_are_computed_anew_and_give_the_same_but_for_rounding(
     ran: list[Event], pretrained: Job
 ) -> None:
-    said = run(replace(pretrained, freeze=("all-1",), keep_bytes=0))
+    said = run(pretrained.with_spec(freeze=("all-1",)).with_resources(keep_bytes=0))
     cell, kept = cells(said)["all-1"], cells(ran)["all-1"]
     assert cell.cell_id == kept.cell_id, "where activations are kept is no part of a cell"
     assert "computed anew for every batch" in cell.reason
     assert "computed anew" not in kept.reason
-    assert cell.trace["inputs"] == "FromPrefix"
+    assert cell.trace["inputs"] == "recomputed activations"
     for split in ("val", "test"):
         found, expected = (predictions(each, "all-1")[f"{split}_probs"] for each in (said, ran))
         np.testing.assert_allclose(found, expected, atol=0.02)
@@ -396,11 +405,17 @@ def test_without_room_activations_are_computed_anew_and_give_the_same_but_for_ro
 @pytest.fixture(scope="module")
 def boundaries(pretrained: Job) -> dict[int, stages.Boundary]:
     """By the number of frozen stages, the deepest first."""
-    assert pretrained.backbone is not None
-    base = graph.build(pretrained.backbone, image_size=32, weights=None, cache=pretrained.cache)
+    base = built(pretrained.with_spec(weights=None))
     found = stages.boundaries(base, [16, 8, 4])
     assert [boundary.tensors[0].shape[1:] for boundary in found] == [(2, 2, 128), (4, 4, 64), (8, 8, 32)]
     return dict(zip((4, 3, 2), found, strict=True))
+
+
+def stores(
+    job: Job, boundaries: dict[int, stages.Boundary], *, keep_bytes: int, free: int = 10**12
+) -> dict[int, ActivationStore]:
+    resources = job.with_resources(keep_bytes=keep_bytes).resources
+    return room_for(job.spec, resources, boundaries, wanted=boundaries, free=free)
 
 
 DEEP, MIDDLE, SHALLOW = (2 * 192 * values for values in (2 * 2 * 128, 4 * 4 * 64, 8 * 8 * 32))
@@ -420,7 +435,7 @@ DEEP, MIDDLE, SHALLOW = (2 * 192 * values for values in (2 * 2 * 128, 4 * 4 * 64
 def test_what_is_kept_is_what_fits_deepest_first(
     pretrained: Job, boundaries: dict[int, stages.Boundary], room: int, kept: list[int]
 ) -> None:
-    found = room_for(replace(pretrained, augment=None, keep_bytes=room), boundaries, wanted=boundaries)
+    found = stores(pretrained.with_spec(augment=None), boundaries, keep_bytes=room)
     assert list(found) == kept
     assert {(each.items, each.views) for each in found.values()} <= {(192, 1)}
 
@@ -428,27 +443,20 @@ def test_what_is_kept_is_what_fits_deepest_first(
 def test_views_of_train_images_need_room_as_well(pretrained: Job, boundaries: dict[int, stages.Boundary]) -> None:
     needed = DEEP // 192 * (192 + 64 + 64)  # 64 train images, three views: themselves and two more
     job = pretrained.with_spec(augment="light", views=3)
-    assert list(room_for(job.with_resources(keep_bytes=needed), boundaries, wanted=boundaries)) == [4]
-    assert list(room_for(job.with_resources(keep_bytes=needed - 1), boundaries, wanted=boundaries)) == []
-    unused = job.with_spec(augment=None, keep_bytes=DEEP)
-    assert room_for(unused, boundaries, wanted=boundaries)[4].views == 1, "without augmentation there is one view"
+    assert list(stores(job, boundaries, keep_bytes=needed)) == [4]
+    assert list(stores(job, boundaries, keep_bytes=needed - 1)) == []
+    unused = job.with_spec(augment=None)
+    assert stores(unused, boundaries, keep_bytes=DEEP)[4].views == 1, "without augmentation there is one view"
 
 
-def test_what_is_kept_leaves_room_on_the_disk(
-    pretrained: Job, boundaries: dict[int, stages.Boundary], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = namedtuple("usage", "total used free")
+def test_what_is_kept_leaves_room_on_the_disk(pretrained: Job, boundaries: dict[int, stages.Boundary]) -> None:
+    job = pretrained.with_spec(augment=None)
     for free, kept in ((DEEP, []), (2 * DEEP, [4])):
-        monkeypatch.setattr(
-            "backbench.evaluation.shared_pass.shutil.disk_usage", lambda _, free=free: usage(10**9, 10**9 - free, free)
-        )
-        assert (
-            list(room_for(replace(pretrained, augment=None, keep_bytes=10**12), boundaries, wanted=boundaries)) == kept
-        )
+        assert list(stores(job, boundaries, keep_bytes=10**12, free=free)) == kept
 
 
 def test_nothing_is_left_on_the_disk_but_features(ran: list[Event], pretrained: Job) -> None:
-    left = {path.parent.name for path in pretrained.cache.rglob("*") if path.is_file()}
+    left = {path.parent.name for path in pretrained.resources.cache.rglob("*") if path.is_file()}
     assert "activations" not in left
     assert "features" in left
 
@@ -482,10 +490,10 @@ def test_screening_says_of_each_image_of_train_whether_ridge_regression_has_it_r
     listing = plan.listing_for(Request(limit=64), progress=lambda *_: None)
     few, theirs = plan.screened(pretrained.with_spec(freeze=("all",), views=1, augment="none"), listing, images=50)
     few = plan.with_pixels(few, theirs, progress=lambda *_: None)
-    (cell,) = planned_cells(few)
-    assert cell.cell_id == planned_cells(pretrained.with_spec(freeze=("all",), views=1, augment="none"))[0].cell_id
-    shares = np.bincount(pretrained.dataset.labels[pretrained.dataset.indices("train")]) * 50 / 64
-    assert np.abs(np.bincount(few.dataset.labels) - shares).max() < 1
+    (cell,) = planned_cells(few.spec)
+    assert cell.cell_id == planned_cells(pretrained.with_spec(freeze=("all",), views=1, augment="none").spec)[0].cell_id
+    shares = np.bincount(pretrained.spec.dataset.labels[pretrained.spec.dataset.indices("train")]) * 50 / 64
+    assert np.abs(np.bincount(few.spec.dataset.labels) - shares).max() < 1
     tried = cells(run(few.with_effort(Screening(50))))["all"]
     items = np.array(tried.trace["trial"]["items"])
     assert len(items) == 50
@@ -493,16 +501,16 @@ def test_screening_says_of_each_image_of_train_whether_ridge_regression_has_it_r
     # By brute force, with each image left out in turn, at the best of the penalties.
     from sklearn.linear_model import Ridge
 
-    *_, path = sorted((pretrained.cache / "features").glob("*.npy"), key=lambda found: found.stat().st_mtime)
+    *_, path = sorted((pretrained.resources.cache / "features").glob("*.npy"), key=lambda found: found.stat().st_mtime)
     features = np.load(path)
     assert features.shape == (50, 256)
     X = (features - features.mean(axis=0)) / np.where(features.std(axis=0) > 0, features.std(axis=0), 1)
-    Y = np.eye(10)[few.dataset.labels]
+    Y = np.eye(10)[few.spec.dataset.labels]
     best = 0.0
     for penalty in recipe.RIDGE_PENALTIES:
         right = [
             Ridge(alpha=penalty * 50).fit(np.delete(X, i, 0), np.delete(Y, i, 0)).predict(X[i : i + 1]).argmax()
-            == few.dataset.labels[i]
+            == few.spec.dataset.labels[i]
             for i in range(50)
         ]
         best = max(best, float(np.mean(right)))
@@ -601,7 +609,7 @@ def test_features_that_are_no_numbers_are_a_failure_with_its_reason(
     def with_holes(*given: Any, **options: Any) -> Any:
         features, passed = frozen_pass(*given, **options)
         features = np.array(features)
-        features[pretrained.dataset.indices(damaged["split"])[3], 5] = value
+        features[pretrained.spec.dataset.indices(damaged["split"])[3], 5] = value
         return features, passed
 
     monkeypatch.setattr(shared_pass, "frozen_pass", with_holes)

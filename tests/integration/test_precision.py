@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from backbench.backbones import graph, parse_backbones, stages
+from backbench.core import recipe
 from backbench.core.backbone import Weights
 from backbench.core.events import CellFinished
 from backbench.core.job import Job
@@ -66,7 +67,7 @@ def _afterwards_as_before() -> Iterator[None]:
 class Given:
     """Activations of all items as they are, without a detour over fewer bits."""
 
-    threaded = True
+    threaded, kind, note, engine = True, "activations", "", None
 
     def __init__(self, activations: NDArray[Any]) -> None:
         self.activations = activations
@@ -91,7 +92,7 @@ def _answers(job: Job) -> dict[str, tuple[dict[str, Any], NDArray[np.bool_]]]:
             )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fine_tuning, "RATES", RATES)
+        patch.setattr(recipe, "LEARNING_RATES", RATES)
         patch.setattr(inference_cost, "speed", lambda *_, **__: inference_cost.Speed(1.0, 100.0))
         patch.setattr(inference_cost, "peak_memory", lambda *_, **__: 250.0)
         jobs.run(job, take)
@@ -102,13 +103,12 @@ def test_a_tail_on_float16_is_as_good_as_one_on_float32(photos: Job) -> None:
     _, kept = _answers(photos)["all-1"]
     graph.plain_keras()
     (backbone,) = parse_backbones(BACKBONE)
-    assert backbone is not None
-    data = photos.dataset
+    data = photos.spec.dataset
     keras.utils.set_random_seed(0)
-    base = graph.build(backbone, image_size=SIZE, weights=photos.weights, cache=photos.cache)
+    base = graph.build(backbone, image_size=SIZE, weights=photos.spec.weights, cache=photos.resources.cache)
     (boundary,) = stages.boundaries(base, [backbone.stages[-2].stride])
     model = graph.frozen_part(base, backbone, boundary.tensors)
-    outputs = list(keras_engine.forward(model, batches(photos.images(), data.rows)))
+    outputs = list(keras_engine.forward(model, batches(photos.resources.images(), data.rows)))
     features, activations = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
     train, val, test = (data.indices(name) for name in ("train", "val", "test"))
     path = fit_path(features, data.labels, train=train, val=val, classes=len(data.class_names))
@@ -116,9 +116,8 @@ def test_a_tail_on_float16_is_as_good_as_one_on_float32(photos: Job) -> None:
     images = keras.Input(activations.shape[1:])
     tail = keras.Model(images, trainable_part._logits(stages.rest(base, boundary), [images], start, pretrained=True))
     source = Given(activations)
-    fine_tuning.train(
-        tail, source, data.labels, train=train, val=val, epochs=EPOCHS, batch_size=32, rates=RATES, seed=0
-    )
+    recipe_of_the_cell = fine_tuning.TrainingPlan(EPOCHS, batch_size=32, learning_rates=RATES, seed=0)
+    fine_tuning.train(tail, source, data.labels, train=train, val=val, plan=recipe_of_the_cell)
     exact = fine_tuning.predict(tail, source, test).argmax(axis=1) == data.labels[test]
     assert activations.dtype == np.float32
     assert exact.mean() > 0.4, "it has learned something: chance is 3 %"
@@ -140,14 +139,13 @@ def test_cells_in_bfloat16_are_as_good_as_those_in_float32(photos: Job) -> None:
 def test_weights_stay_float32_where_layers_compute_in_bfloat16(photos: Job) -> None:
     graph.plain_keras("bfloat16")
     (backbone,) = parse_backbones(BACKBONE)
-    assert backbone is not None
-    base = graph.build(backbone, image_size=SIZE, weights=photos.weights, cache=photos.cache)
+    base = graph.build(backbone, image_size=SIZE, weights=photos.spec.weights, cache=photos.resources.cache)
     start = trainable_part.start_at_random(int(base.output_shape[-1]), 34, seed=0)
     model = trainable_part.trainable_model(base, backbone, start, pretrained=True)
     before = fine_tuning.state_of(model)
     model.compile(keras.optimizers.AdamW(1e-6), keras.losses.CategoricalCrossentropy(from_logits=True))
-    images = photos.images()[photos.dataset.rows[:8]]
-    model.train_on_batch(images, np.eye(34, dtype=np.float32)[photos.dataset.labels[:8]])
+    images = photos.resources.images()[photos.spec.dataset.rows[:8]]
+    model.train_on_batch(images, np.eye(34, dtype=np.float32)[photos.spec.dataset.labels[:8]])
     assert {layer.compute_dtype for layer in base.layers if isinstance(layer, keras.layers.Conv2D)} == {"bfloat16"}
     assert {str(variable.dtype) for variable in model.trainable_variables} == {"float32"}
     # Steps as small as these are lost in eight bits: the weights that take them have more.

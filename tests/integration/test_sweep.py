@@ -648,7 +648,7 @@ def test_weights_that_cannot_be_had_are_a_skipped_cell_and_exit_code_3(
     monkeypatch.setattr(weights_prefetch, "find_weights", unreachable)
     asked = ["sweep", "--backbones", f"{MOBILE},scratch", "--freeze", "all", "--limit", "60", "--image-size", "32"]
     asked += ["--epochs", "1"]
-    found = CliRunner().invoke(main.main, [*asked, "--out", str(copy.out)], catch_exceptions=False)
+    found = CliRunner().invoke(main, [*asked, "--out", str(copy.out)], catch_exceptions=False)
     assert found.exit_code == 3
     assert "1 skipped" in found.stderr
     assert "every source is down" in found.stdout
@@ -659,7 +659,7 @@ def test_weights_that_cannot_be_had_are_a_skipped_cell_and_exit_code_3(
     assert len(copy.table) == 3
     assert "every source is down" in (copy.out / "leaderboard.html").read_text()
     # Nothing has changed: the same again, without a second row.
-    found = CliRunner().invoke(main.main, [*asked, "--out", str(copy.out)], catch_exceptions=False)
+    found = CliRunner().invoke(main, [*asked, "--out", str(copy.out)], catch_exceptions=False)
     assert found.exit_code == 3
     assert len(copy.table) == 3
 

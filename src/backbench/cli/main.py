@@ -274,7 +274,7 @@ def fetch_command(backbones: str, dataset: str | None, mirrors: bool) -> None:
     from backbench.sweep.progress import Bar
     from backbench.sweep.weights_prefetch import WeightsPrefetcher
 
-    wanted = [backbone for backbone in parse_backbones(backbones) if backbone]
+    wanted = [backbone for backbone in parse_backbones(backbones) if not backbone.from_scratch]
     missing = 0
     with Bar(len(wanted)) as bar:
         if dataset:

@@ -30,7 +30,7 @@ class PlannedCell:
     stages: int
     seed: int
     cell_id: str
-    identity: Mapping[str, Any]
+    identity: Mapping[str, Any] = field(hash=False)  # its digest, the id, counts
     impossible: str = ""
 
     @property

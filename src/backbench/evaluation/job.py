@@ -52,7 +52,9 @@ def measure(task: MeasureCells, resources: Resources, clock: Clock) -> Iterator[
     for cells in _by_network(task):
         before = clock.spent(*SHARED_PHASES, *COST_PHASES)
         network, unusable = _prepared(task, resources, cells, clock)
-        yield from (failed(task.spec, cell, error) for cell, error in unusable.items())
+        for cell, error in unusable.items():
+            if not resources.is_taken(cell.cell_id):
+                yield failed(task.spec, cell, error)
         if network is None:
             continue
         cells = [cell for cell in cells if cell not in unusable]
@@ -101,9 +103,8 @@ def _prepared(
         return shared_pass(spec, resources, cells, clock), {}
     except FloatingPointError as error:
         too_large = error
-    broken = [cell for cell in cells if 0 < cell.frozen < cell.stages]
-    unusable = {cell: too_large for cell in broken if not resources.is_taken(cell.cell_id)}
-    left = [cell for cell in cells if cell not in broken]
+    unusable = {cell: too_large for cell in cells if 0 < cell.frozen < cell.stages}
+    left = [cell for cell in cells if cell not in unusable]
     if not left:
         return None, unusable
     uncut = replace(spec, freeze=tuple(freeze for freeze in spec.freeze if freeze in ("all", "none")))

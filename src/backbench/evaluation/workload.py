@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from backbench.core import recipe
-from backbench.core.cells import PlannedCell, augment_of
-from backbench.core.cells import cells_to_measure as cells_wanted
+from backbench.core.cells import PlannedCell, augment_of, cells_to_measure
 from backbench.core.job import Job, Schedule
 
 # A training step in forward passes: forward, and backward to the inputs and to the weights.
@@ -41,10 +40,10 @@ class Workload:
 
 def workload_of(job: Job, wanted: Collection[str]) -> Workload:
     """The work of the cells with these ids. The number of epochs is the most that there can be."""
-    cells = cells_wanted(job.spec, wanted)
+    cells = cells_to_measure(job.spec, wanted)
     images = job.spec.dataset.sizes
     everything, train, val = sum(images.values()), images["train"], images["val"]
-    if job.spec.backbone.from_scratch:
+    if job.spec.backbone.from_scratch or not cells:
         forward = sum(stage_flops(job))
         once = _training(job, forward, 0.0, train, val) + everything * forward
         return Workload(0.0, 0.0, {cell.cell_id: once for cell in cells}, 0, 0)
@@ -71,7 +70,7 @@ def workload_of(job: Job, wanted: Collection[str]) -> Workload:
 
 def flops(job: Job) -> float:
     """FLOPs of all of a job that computes with its network."""
-    work = workload_of(job, [cell.cell_id for cell in cells_wanted(job.spec)])
+    work = workload_of(job, [cell.cell_id for cell in cells_to_measure(job.spec)])
     return work.frozen + sum(work.training.values())
 
 
@@ -86,7 +85,7 @@ def memory_of(job: Job) -> float:
     """Roughly the bytes that the process of a job will take at most, mapped files aside: they can be dropped."""
     if job.spec.backbone.from_scratch:  # its first map is by far the largest
         return FRAMEWORK + ACTIVATION_COPIES * 4.0 * job.spec.batch_size * job.spec.image_size**2 * 16
-    cells = cells_wanted(job.spec)
+    cells = cells_to_measure(job.spec)
     trains = any(cell.frozen < cell.stages for cell in cells)
     stages = job.spec.backbone.stages
     largest = max(
@@ -100,9 +99,24 @@ def memory_of(job: Job) -> float:
 
 
 def stage_flops(job: Job) -> list[float]:
-    """FLOPs of one image in each stage, at the job's image size: convolutions grow with the area."""
+    """FLOPs of one image in each stage, at the job's image size: convolutions grow with the area.
+
+    The hand-made CNN has a depth by its size, and counts as one stage with its head.
+    """
+    if job.spec.backbone.from_scratch:
+        return [scratch_flops(job.spec.image_size, len(job.spec.dataset.class_names))]
     shrunk = job.spec.image_size / job.spec.backbone.native_size
     return [stage.flops * shrunk**2 for stage in job.spec.backbone.stages]
+
+
+def scratch_flops(image_size: int, classes: int) -> float:
+    """FLOPs of one image in the hand-made CNN (`backbones/scratch_cnn.py`)."""
+    side, channels, flops = image_size, 3, 0.0
+    for stage in range(max(2, math.ceil(math.log2(image_size / 8)))):
+        wider = min(16 * 2**stage, 128)
+        flops += 2 * 9 * channels * wider * side**2
+        side, channels = side // 2, wider
+    return flops + 2 * 256 * (side * side * channels + classes)
 
 
 def kept_bytes(job: Job, cells: Collection[PlannedCell], rows: int) -> dict[int, int]:

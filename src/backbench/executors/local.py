@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -23,8 +23,12 @@ from backbench.core.cells import Status
 from backbench.core.errors import BackbenchError
 from backbench.core.events import Event
 from backbench.core.job import Job
+from backbench.core.timing import Emit
 from backbench.executors.gpu_assignment import GpuAssignment, of_this_machine, take
 from backbench.executors.retry import FITS, OUT_OF_TIME, Attempt, JobFailure, after, overrun
+
+# What the process of a job does: it emits the job's events. It travels to the process, so it must be picklable.
+Work = Callable[[Job, Emit], None]
 
 # Lines of a job's log that a failed cell repeats.
 LAST_LINES = 5
@@ -51,6 +55,13 @@ class _Running:
     share: GpuAssignment
 
 
+def evaluate(job: Job, emit: Emit) -> None:
+    """What jobs are for; the framework is imported here, in the job's own process."""
+    from backbench.evaluation import job as jobs
+
+    jobs.run(job, emit)
+
+
 def run(
     jobs: Iterable[tuple[int, Job] | None],
     *,
@@ -58,6 +69,8 @@ def run(
     workers: int | None = None,
     timeout: float | None = None,
     deadline: float | None = None,
+    work: Work = evaluate,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Generator[tuple[int, Event | JobFailure]]:
     """Run numbered jobs in order, at most `workers` at a time; the next is asked for when there is room for it.
 
@@ -68,7 +81,8 @@ def run(
     Yields (number, event) as events arrive. The jobs' own output goes to `logs`, one file a process. `timeout` is the
     most seconds for each cell, and for what the cells of a job share. A job that runs out of memory is started again
     with a smaller inference batch; where a single cell is at fault, the others go on in a new process. At `deadline`, a
-    moment of `time.monotonic`, what runs is stopped and pruned, and no job is asked for any more.
+    moment of `clock`, what runs is stopped and pruned, and no job is asked for any more. `work` is done in the process
+    of a job.
     """
     waiting = iter(jobs)
     running: dict[Connection, _Running] = {}
@@ -78,7 +92,7 @@ def run(
     try:
         while True:
             unready = False
-            while free and time.monotonic() < last:
+            while free and clock() < last:
                 if again:
                     position, attempt = again.popleft()
                 elif ready := next(waiting, ()):
@@ -87,11 +101,11 @@ def run(
                     unready = ready is None
                     break
                 share = free.pop(0)
-                receiving, process, log = _start(position, attempt, logs, share)
+                receiving, process, log = _start(position, attempt, logs, share, work)
                 running[receiving] = _Running(position, attempt, process, log, share)
             if not (running or again or unready):
                 return
-            patience = min([last - time.monotonic(), *(_left(one, timeout) for one in running.values())])
+            patience = min([last - clock(), *(_left(one, timeout) for one in running.values())])
             patience = max(0.0, min(patience, PATIENCE) if unready else patience)
             ends: dict[Connection, JobFailure] = {}
             for place in cast("list[Connection]", wait(list(running), None if patience == math.inf else patience)):
@@ -100,7 +114,7 @@ def run(
                     yield from ((running[place].position, event) for event in told)
                     if end:
                         ends[place] = end
-            over = time.monotonic() >= last
+            over = clock() >= last
             for place, one in running.items():
                 if over:
                     ends.setdefault(place, OUT_OF_TIME)
@@ -122,12 +136,14 @@ def run(
         _stop([one.process for one in running.values()])
 
 
-def _start(position: int, attempt: Attempt, logs: Path, share: GpuAssignment) -> tuple[Connection, Any, Path]:
+def _start(
+    position: int, attempt: Attempt, logs: Path, share: GpuAssignment, work: Work
+) -> tuple[Connection, Any, Path]:
     context = multiprocessing.get_context("spawn")
     again = f".{attempt.number}" if attempt.number > 1 else ""
     log = logs / f"{position:03d}-{_plain(attempt.job.label)}{again}.log"
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_in_child, args=(attempt.job, sending, str(log), share), daemon=False)
+    process = context.Process(target=_in_child, args=(attempt.job, work, sending, str(log), share), daemon=False)
     with _without_main():
         process.start()
     sending.close()
@@ -158,13 +174,13 @@ def _listen(place: Connection, one: _Running) -> tuple[list[Event], JobFailure |
     return told, FITS if one.attempt.fits(event) else None
 
 
-def _stop(processes: list[Any]) -> None:
+def _stop(processes: list[Any], *, clock: Callable[[], float] = time.monotonic) -> None:
     """End processes within seconds; what they were writing is not yet in its place."""
     for process in processes:
         process.terminate()
-    until = time.monotonic() + GRACE
+    until = clock() + GRACE
     for process in processes:
-        process.join(max(0.0, until - time.monotonic()))
+        process.join(max(0.0, until - clock()))
     for process in processes:
         if process.is_alive():
             process.kill()
@@ -184,7 +200,7 @@ def _without_main() -> Iterator[None]:
         main.__dict__.update(kept)
 
 
-def _in_child(job: Job, sending: Connection, log: str, share: GpuAssignment) -> None:
+def _in_child(job: Job, work: Work, sending: Connection, log: str, share: GpuAssignment) -> None:
     """The job's process: its output goes to the log, its events to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -201,9 +217,7 @@ def _in_child(job: Job, sending: Connection, log: str, share: GpuAssignment) -> 
         # A GPU is shared with the process that measures memory, and with other workers.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        from backbench.evaluation import job as jobs
-
-        jobs.run(job, sending.send)
+        work(job, sending.send)
     except BackbenchError as error:
         sending.send(JobFailure(Status.SKIPPED, str(error)))
     except Exception as error:

@@ -49,7 +49,8 @@ def build_frozen(spec: JobSpec, resources: Resources, cells: Sequence[PlannedCel
         depths = sorted({cell.frozen for cell in planned_cells(spec) if 0 < cell.frozen < cell.stages}, reverse=True)
         strides = [spec.backbone.stages[depth - 1].stride for depth in depths]
         boundaries = dict(zip(depths, stages.boundaries(body, strides), strict=True))
-        stores = room_for(spec, resources, boundaries, wanted={cell.frozen for cell in cells})
+        free = shutil.disk_usage(resources.cache).free
+        stores = room_for(spec, resources, boundaries, wanted={cell.frozen for cell in cells}, free=free)
         return FrozenNetwork(body, boundaries, stores, frozen_up_to(spec, resources, body, list(stores), seed=seed))
 
 
@@ -75,11 +76,11 @@ def frozen_up_to(
 
 
 def room_for(
-    spec: JobSpec, resources: Resources, boundaries: dict[int, stages.Boundary], *, wanted: Collection[int]
+    spec: JobSpec, resources: Resources, boundaries: dict[int, stages.Boundary], *, wanted: Collection[int], free: int
 ) -> dict[int, ActivationStore]:
-    """Stores of the boundaries that fit into what may be used of the disk, smallest first; wanted ones get files."""
+    """Stores of the boundaries for which `free` bytes of disk have room, smallest first; wanted ones get files."""
     data = spec.dataset
-    room = min(resources.keep_bytes, int(SHARE_OF_DISK * shutil.disk_usage(resources.cache).free))
+    room = min(resources.keep_bytes, int(SHARE_OF_DISK * free))
     stores: dict[int, ActivationStore] = {}
     views = views_of(spec)
     train = data.indices("train")

@@ -58,7 +58,7 @@ def _openvino_pays(request: Request, dataset: Dataset, backend: str) -> bool:
     there = backend == "tensorflow" and importlib.util.find_spec("openvino") is not None
     if not there or not hardware.has_bfloat16() or hardware.gpu():
         return False
-    backbones = [backbone for backbone in parse_backbones(request.backbones) if backbone]
+    backbones = [backbone for backbone in parse_backbones(request.backbones) if not backbone.from_scratch]
     work = 0.0
     for backbone in backbones:
         shrunk = _image_size(request, dataset.image_size, backbone.native_size) / backbone.native_size

@@ -60,7 +60,6 @@ def test_digest_is_over_float32_little_endian_in_order() -> None:
 def test_table_is_pinned() -> None:
     for name, mirror in MIRRORS.items():
         (backbone,) = parse_backbones(name)
-        assert backbone is not None
         assert backbone.name == name
         assert re.fullmatch("[0-9a-f]{64}", mirror.sha256)
         assert re.fullmatch("[0-9a-f]{64}", mirror.tensors)
@@ -240,7 +239,6 @@ def test_mirrored_tensors_are_those_of_the_table(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     (backbone,) = parse_backbones(name)
-    assert backbone is not None
     host = "storage.googleapis.com"
     try:
         weights = find_weights(backbone, cache=cache, mirrors=True, unreachable={host})

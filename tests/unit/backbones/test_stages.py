@@ -16,7 +16,7 @@ from support.cut_models import Cut, check_values, check_variables, cut
 
 from backbench.backbones import stages
 from backbench.backbones.flops import flops
-from backbench.backbones.registry import BACKBONES, BY_NAME, STAGES_FILE
+from backbench.backbones.registry import BACKBONES, BY_NAME, SCRATCH_CNN, STAGES_FILE
 from backbench.core.backbone import Backbone, Stage
 
 
@@ -303,10 +303,15 @@ def test_the_table_has_the_stages_of_every_backbone(backbone: Backbone) -> None:
 
 
 def test_the_table_has_no_other_rows() -> None:
-    assert list(json.loads(STAGES_FILE.read_text(encoding="utf-8"))) == [backbone.name for backbone in BACKBONES]
+    assert list(json.loads(STAGES_FILE.read_text(encoding="utf-8"))) == [*(row.name for row in BACKBONES), "scratch"]
 
 
-@pytest.mark.parametrize("name", ["MobileNetV9", "scratch", "mobilenetv2", ""])
+def test_the_hand_made_network_is_one_stage_which_holds_all_of_it() -> None:
+    assert SCRATCH_CNN.stages == (stages.scratch_stage(),)
+    assert SCRATCH_CNN.params == stages.scratch_stage().params
+
+
+@pytest.mark.parametrize("name", ["MobileNetV9", "Scratch", "mobilenetv2", ""])
 def test_an_unknown_backbone_has_no_row(name: str) -> None:
     assert name not in BY_NAME
 

@@ -31,7 +31,6 @@ SHARED = {
 
 def row(name: str) -> Backbone:
     (backbone,) = parse_backbones(name)
-    assert backbone is not None
     return backbone
 
 

@@ -176,7 +176,7 @@ def test_every_depth_and_seed_of_all_forty_is_counted(here: Path) -> None:
 
 
 def invoke(*words: str) -> Result:
-    return CliRunner().invoke(main.main, list(words), catch_exceptions=False)
+    return CliRunner().invoke(main, list(words), catch_exceptions=False)
 
 
 def files(folder: Path) -> dict[Path, int]:

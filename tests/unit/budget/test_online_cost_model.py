@@ -25,7 +25,7 @@ def job(backbone: str = "MobileNetV2", **asked: Any) -> Job:
 
 
 def ids(made: Job, *freezes: str) -> list[str]:
-    return [cell.cell_id for cell in planned_cells(made) if cell.freeze in freezes]
+    return [cell.cell_id for cell in planned_cells(made.spec) if cell.freeze in freezes]
 
 
 def learnt(prices: OnlineCostModel, made: Job, *freezes: str, wall: float, **phases: float) -> None:

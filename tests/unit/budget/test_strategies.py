@@ -11,7 +11,7 @@ from backbench.budget import one_epoch_baseline, successive_halving
 from backbench.budget.history import as_tried
 from backbench.budget.protocol import Arm, Measurement, PerItemScores, Round, Strategy
 from backbench.budget.pruning import cut
-from backbench.core.job import Schedule, Screening
+from backbench.core.job import FULL, Schedule, Screening
 
 # Items that all arms find equally hard: differences between arms are then the same everywhere, and certain.
 HARDNESS = np.log(np.linspace(0.2, 0.9, 50))
@@ -85,7 +85,7 @@ def test_halving_probes_all_then_trains_less_and_less_of_it() -> None:
     assert asked[1] == ["a@all-1#0", "a@all-2#0", "b@all-1#0", "b@all-2#0"]  # a third of six networks
     assert [step.effort for step in rounds[1].steps] == [Schedule(stop_after=1)] * 4
     assert asked[2] == ["a@all-1#0", "a@all-2#0"]  # of each depth a third of two, which is one
-    assert rounds[2].steps[0].trial is None
+    assert rounds[2].steps[0].effort == FULL
     # Eight cells are done, and a third of them are three: both depths of a, and its probe, which has no other seed.
     assert asked[3] == ["a@all-1#1", "a@all-2#1"]
 
@@ -104,7 +104,7 @@ def test_depths_are_compared_among_themselves_until_they_are_done() -> None:
 
     def score(step: Measurement) -> float:
         deep = step.arm.freeze == "all-2"
-        return (0.2 if step.effort else 0.9) if deep else 0.5
+        return (0.9 if step.effort.complete else 0.2) if deep else 0.5
 
     _, asked = played(successive_halving.rounds, arms("ab"), score)
     assert "a@all-2#0" in asked[2]
@@ -115,7 +115,7 @@ def test_what_has_no_probe_comes_first_and_is_not_judged_by_one() -> None:
     scratch = Arm("scratch", "scratch", "none", ("scratch#0",), 25)
     rounds, asked = played(successive_halving.rounds, [*arms("ab"), scratch], lambda step: 0.5)
     assert asked[1][0] == "scratch#0"
-    assert rounds[1].steps[0].trial == Schedule(stop_after=3)  # a ninth of 25
+    assert rounds[1].steps[0].effort == Schedule(stop_after=3)  # a ninth of 25
     assert "scratch#0" in asked[2]
 
 
@@ -145,7 +145,9 @@ def test_a_screening_is_told_in_images_that_are_right() -> None:
 def test_what_could_not_be_screened_for_time_is_not_dropped() -> None:
     given = [Arm(name, "x", "all", (f"{name}#0",)) for name in "abcdefghi"]
     _, asked = played(
-        successive_halving.rounds, given, lambda step: None if step.effort and step.arm.network == "i" else 0.5
+        successive_halving.rounds,
+        given,
+        lambda step: None if isinstance(step.effort, Screening) and step.arm.network == "i" else 0.5,
     )
     assert asked[1][-1] == "i#0"
 

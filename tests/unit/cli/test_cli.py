@@ -50,7 +50,7 @@ def here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def invoke(*words: str) -> Result:
-    return CliRunner().invoke(main.main, list(words), catch_exceptions=False)
+    return CliRunner().invoke(main, list(words), catch_exceptions=False)
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -548,7 +548,7 @@ def test_a_full_disk_is_one_line_for_a_report_too(results: Path, monkeypatch: py
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory / "table.csv"))
 
     monkeypatch.setattr(store, "write_table", full)
-    found = CliRunner().invoke(main.main, ["report", str(results)])
+    found = CliRunner().invoke(main, ["report", str(results)])
     assert found.exit_code == 2
     assert found.stderr == (
         f"backbench: cannot write to {results / 'table.csv'} (No space left on device):"

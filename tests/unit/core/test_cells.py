@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,15 @@ from backbench.backbones import parse_backbones
 from backbench.core import cells
 from backbench.core.backbone import Backbone, Weights
 from backbench.core.cells import augment_of, empty_row, frozen_share, parse_freeze, planned_cells
-from backbench.core.dataset import Dataset, Pixels
+from backbench.core.dataset import Dataset
 from backbench.core.errors import RequestError
-from backbench.core.job import Job
+from backbench.core.job import JobSpec, Resources
 from backbench.core.request import Request
 from backbench.sweep import plan
 
 
 def row(name: str) -> Backbone:
     (backbone,) = parse_backbones(name)
-    assert backbone is not None
     return backbone
 
 
@@ -38,7 +37,7 @@ DATASET = Dataset(
     health={},
 )
 
-FROZEN = Job(
+FROZEN = JobSpec(
     backbone=row("MobileNetV2"),
     pretrained=True,
     dataset=DATASET,
@@ -50,20 +49,19 @@ FROZEN = Job(
     batch_size=32,
     augment=None,
     views=4,
-    keep_bytes=10**9,
     engine="keras",
     precision="float32",
     backend="tensorflow",
-    cache=Path("cache"),
     weights=Weights(path=Path("w.h5"), format="h5", digest="d" * 64, source="keras cache"),
 )
-TUNED = FROZEN.with_spec(freeze=("all-1",))
-WHOLE = FROZEN.with_spec(freeze=("none",))
-SCRATCH = FROZEN.with_spec(backbone=None, pretrained=False, weights=None)
+TUNED = replace(FROZEN, freeze=("all-1",))
+WHOLE = replace(FROZEN, freeze=("none",))
+RANDOM = replace(FROZEN, pretrained=False, weights=None)
+SCRATCH = replace(RANDOM, backbone=row("scratch"))
 
 
-def ids(job: Job) -> list[str]:
-    return [cell.cell_id for cell in planned_cells(job.spec)]
+def ids(spec: JobSpec) -> list[str]:
+    return [cell.cell_id for cell in planned_cells(spec)]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +108,7 @@ def test_identity_of_a_scratch_cell_changes_with(change: dict[str, Any]) -> None
 TRAINING: list[dict[str, Any]] = [{"epochs": 41}, {"batch_size": 33}, {"augment": "other than by default"}]
 
 
-@pytest.mark.parametrize("job", [TUNED, WHOLE], ids=["all-1", "none"])
+@pytest.mark.parametrize("spec", [TUNED, WHOLE], ids=["all-1", "none"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -125,38 +123,38 @@ TRAINING: list[dict[str, Any]] = [{"epochs": 41}, {"batch_size": 33}, {"augment"
     ],
     ids=" ".join,
 )
-def test_identity_of_a_fine_tuned_cell_changes_with(job: Job, change: dict[str, Any]) -> None:
+def test_identity_of_a_fine_tuned_cell_changes_with(spec: JobSpec, change: dict[str, Any]) -> None:
     if "augment" in change:
-        change = {"augment": "none" if job is WHOLE else "light"}
-    (before,), (after,) = ids(job), ids(replace(job, **change))
+        change = {"augment": "none" if spec is WHOLE else "light"}
+    (before,), (after,) = ids(spec), ids(replace(spec, **change))
     assert before != after
 
 
 @pytest.mark.parametrize(
-    ("job", "change", "matters"),
+    ("spec", "change", "matters"),
     [
         (TUNED, {"views": 9}, False),
-        (TUNED.with_spec(augment="none"), {"views": 9}, False),
-        (TUNED.with_spec(augment="light"), {"views": 9}, True),
-        (FROZEN.with_spec(augment="light"), {"views": 9}, True),  # its probe is fitted on all of them
+        (replace(TUNED, augment="none"), {"views": 9}, False),
+        (replace(TUNED, augment="light"), {"views": 9}, True),
+        (replace(FROZEN, augment="light"), {"views": 9}, True),  # its probe is fitted on all of them
         (WHOLE, {"views": 9}, False),  # a new draw for every image
-        (WHOLE.with_spec(augment="light"), {"views": 9}, False),
+        (replace(WHOLE, augment="light"), {"views": 9}, False),
         (SCRATCH, {"views": 9}, False),
         (TUNED, {"dataset": replace(DATASET, flips=False)}, False),
-        (TUNED.with_spec(augment="light"), {"dataset": replace(DATASET, flips=False)}, True),
+        (replace(TUNED, augment="light"), {"dataset": replace(DATASET, flips=False)}, True),
         (WHOLE, {"dataset": replace(DATASET, flips=False)}, True),
-        (WHOLE.with_spec(augment="none"), {"dataset": replace(DATASET, flips=False)}, False),
+        (replace(WHOLE, augment="none"), {"dataset": replace(DATASET, flips=False)}, False),
     ],
 )
 def test_views_and_flips_are_part_of_the_identity_only_where_images_are_augmented(
-    job: Job, change: dict[str, Any], matters: bool
+    spec: JobSpec, change: dict[str, Any], matters: bool
 ) -> None:
-    assert (ids(replace(job, **change)) != ids(job)) == matters
+    assert (ids(replace(spec, **change)) != ids(spec)) == matters
 
 
-@pytest.mark.parametrize(("job", "default"), [(TUNED, "none"), (WHOLE, "light"), (SCRATCH, "light")])
-def test_asking_for_what_is_the_default_is_the_same_cell(job: Job, default: str) -> None:
-    assert ids(job.with_spec(augment=default)) == ids(job)
+@pytest.mark.parametrize(("spec", "default"), [(TUNED, "none"), (WHOLE, "light"), (SCRATCH, "light")])
+def test_asking_for_what_is_the_default_is_the_same_cell(spec: JobSpec, default: str) -> None:
+    assert ids(replace(spec, augment=default)) == ids(spec)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +162,8 @@ def test_asking_for_what_is_the_default_is_the_same_cell(job: Job, default: str)
     [(None, "none", "light"), ("light", "light", "light"), ("none", "none", "none")],
 )
 def test_what_is_augmented_by_default(asked: str | None, behind_the_pixels: str, at_the_pixels: str) -> None:
-    job = FROZEN.with_spec(augment=asked)
-    assert [augment_of(job.spec, frozen) for frozen in (4, 1, 0)] == [
+    spec = replace(FROZEN, augment=asked)
+    assert [augment_of(spec, frozen) for frozen in (4, 1, 0)] == [
         behind_the_pixels,
         behind_the_pixels,
         at_the_pixels,
@@ -173,7 +171,7 @@ def test_what_is_augmented_by_default(asked: str | None, behind_the_pixels: str,
 
 
 def test_the_identity_holds_what_of_the_recipe_a_cell_uses() -> None:
-    frozen, tuned, whole = planned_cells(FROZEN.with_spec(freeze=("all", "all-1", "none"), augment="light"))
+    frozen, tuned, whole = planned_cells(replace(FROZEN, freeze=("all", "all-1", "none"), augment="light"))
     shared = {"augment": "light", "flips": True}
     steps = {"epochs": 40, "batch_size": 32}
     assert frozen.identity["recipe"] == shared | {"views": 4}
@@ -183,6 +181,33 @@ def test_the_identity_holds_what_of_the_recipe_a_cell_uses() -> None:
     assert plain.identity["recipe"] == {"augment": "none", "flips": False, "views": 1}
 
 
+@pytest.mark.parametrize(
+    ("spec", "freeze", "seed", "cell_id"),
+    [
+        (FROZEN, "all", 0, "68e7b27e660ff6a5"),
+        (TUNED, "all-1", 0, "3cd8098d134e2bf7"),
+        (TUNED, "all-1", 1, "9b2d6251db6bca8f"),
+        (WHOLE, "none", 0, "79cd45ce77fd4d03"),
+        (WHOLE, "none", 1, "769f83d034f6175f"),
+        (replace(FROZEN, augment="light"), "all", 0, "44e6d79f7313f378"),
+        (replace(TUNED, augment="light"), "all-1", 0, "f981aa6ce091efd3"),
+        (RANDOM, "all", 0, "96e01aff02f6f547"),
+        (RANDOM, "all", 1, "0484948228d993fc"),
+        (replace(RANDOM, freeze=("all-1",)), "all-1", 1, "45ac03fae630ecb5"),
+        (replace(RANDOM, freeze=("none",)), "none", 0, "4c086a585f2aa97b"),
+        (SCRATCH, "none", 0, "9e5cd77baf02c742"),
+        (SCRATCH, "none", 1, "7cdbbd18e06f9fdb"),
+        (replace(SCRATCH, augment="none"), "none", 0, "81c9819e75c9a939"),
+        (replace(FROZEN, weights=None), "all", 0, "edd3edbf98e9fe4e"),  # pretrained, weights not at hand yet
+    ],
+)
+def test_ids_of_protocol_4_stay_what_they_are(spec: JobSpec, freeze: str, seed: int, cell_id: str) -> None:
+    """Cells in the results folders of users have these: another id means that a sweep measures them again."""
+    assert cells.PROTOCOL_VERSION == 4
+    (cell,) = (cell for cell in planned_cells(replace(spec, seeds=2)) if cell.seed == seed)
+    assert (cell.freeze, cell.cell_id) == (freeze, cell_id)
+
+
 def test_identity_changes_with_the_protocol_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = ids(FROZEN)
     monkeypatch.setattr(cells, "PROTOCOL_VERSION", cells.PROTOCOL_VERSION + 1)
@@ -190,7 +215,7 @@ def test_identity_changes_with_the_protocol_version(monkeypatch: pytest.MonkeyPa
 
 
 def test_identity_changes_with_the_freeze_depth() -> None:
-    all_of_it, but_one = planned_cells(FROZEN.with_spec(freeze=("all", "all-1")))
+    all_of_it, but_one = planned_cells(replace(FROZEN, freeze=("all", "all-1")))
     assert (all_of_it.freeze, but_one.freeze) == ("all", "all-1")
     assert all_of_it.cell_id != but_one.cell_id
 
@@ -198,13 +223,9 @@ def test_identity_changes_with_the_freeze_depth() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"cache": Path("elsewhere")},
-        {"wanted": ("x",)},
-        {"pixels": Pixels(Path("p.npy"), 96, "stretch")},
         {"dataset": replace(DATASET, name="renamed", source="/elsewhere", health={"images": 4})},
         {"weights": Weights(path=Path("other.h5"), format="weights.h5", digest="d" * 64, source="a mirror")},
         {"epochs": 41, "batch_size": 8, "views": 9},  # a probe has no steps, and by default no views
-        {"keep_bytes": 0},
     ],
     ids=" ".join,
 )
@@ -212,9 +233,8 @@ def test_identity_of_a_frozen_cell_does_not_change_with(change: dict[str, Any]) 
     assert ids(replace(FROZEN, **change)) == ids(FROZEN)
 
 
-@pytest.mark.parametrize("change", [{"keep_bytes": 0}, {"cache": Path("elsewhere")}, {"wanted": ("x",)}], ids=" ".join)
-def test_how_activations_are_kept_is_no_part_of_the_identity(change: dict[str, Any]) -> None:
-    assert ids(replace(TUNED, **change)) == ids(TUNED)
+def test_what_a_job_works_with_is_no_part_of_what_its_cells_are() -> None:
+    assert not {part.name for part in fields(JobSpec)} & {part.name for part in fields(Resources)}
 
 
 @pytest.mark.parametrize(
@@ -226,7 +246,7 @@ def test_where_the_work_runs_is_no_part_of_the_identity(machine: dict[str, Any])
 
     def planned(request: Request, cache: Path) -> list[str]:
         jobs = plan.jobs_for(request, DATASET, resolved=resolved, cache=cache)
-        return [cell_id for job in jobs for cell_id in ids(job)]
+        return [cell_id for job in jobs for cell_id in ids(job.spec)]
 
     request = Request(backbones="VGG16,scratch", freeze="all", weights="none", seeds=2)
     found = planned(request, Path("cache"))
@@ -241,23 +261,23 @@ def test_a_cell_id_is_the_digest_of_the_identity_whatever_its_order() -> None:
 
 
 def test_what_is_deterministic_is_planned_once_and_what_is_random_once_per_seed() -> None:
-    def seeds(job: Job) -> list[tuple[str, int]]:
-        return [(cell.freeze, cell.seed) for cell in planned_cells(job.with_spec(seeds=3))]
+    def seeds(spec: JobSpec) -> list[tuple[str, int]]:
+        return [(cell.freeze, cell.seed) for cell in planned_cells(replace(spec, seeds=3))]
 
     assert seeds(FROZEN) == [("all", 0)]
     assert seeds(TUNED) == [("all-1", 0), ("all-1", 1), ("all-1", 2)]
     assert seeds(WHOLE) == [("none", 0), ("none", 1), ("none", 2)]
-    assert seeds(FROZEN.with_spec(freeze=("all-1", "all"))) == [("all-1", 0), ("all-1", 1), ("all-1", 2), ("all", 0)]
-    assert seeds(FROZEN.with_spec(pretrained=False, weights=None)) == [("all", 0), ("all", 1), ("all", 2)]
+    assert seeds(replace(FROZEN, freeze=("all-1", "all"))) == [("all-1", 0), ("all-1", 1), ("all-1", 2), ("all", 0)]
+    assert seeds(RANDOM) == [("all", 0), ("all", 1), ("all", 2)]
     assert seeds(SCRATCH) == [("none", 0), ("none", 1), ("none", 2)]
-    assert len(set(ids(SCRATCH.with_spec(seeds=3)))) == 3
-    assert ids(SCRATCH.with_spec(seeds=3))[0] == ids(SCRATCH)[0]
-    assert len(set(ids(TUNED.with_spec(seeds=3)))) == 3
-    assert ids(TUNED.with_spec(seeds=3))[0] == ids(TUNED)[0]
+    assert len(set(ids(replace(SCRATCH, seeds=3)))) == 3
+    assert ids(replace(SCRATCH, seeds=3))[0] == ids(SCRATCH)[0]
+    assert len(set(ids(replace(TUNED, seeds=3)))) == 3
+    assert ids(replace(TUNED, seeds=3))[0] == ids(TUNED)[0]
 
 
 def test_scratch_ignores_the_freeze_depths() -> None:
-    assert [cell.freeze for cell in planned_cells(SCRATCH.with_spec(freeze=("all", "all-1")))] == ["none"]
+    assert [cell.freeze for cell in planned_cells(replace(SCRATCH, freeze=("all", "all-1")))] == ["none"]
 
 
 # MobileNetV2 has five stages, NASNetMobile has three.
@@ -274,14 +294,14 @@ def test_scratch_ignores_the_freeze_depths() -> None:
     ],
 )
 def test_depths_of_a_backbone(freeze: str, expected: list[tuple[str, int]]) -> None:
-    planned = planned_cells(FROZEN.with_spec(freeze=parse_freeze(freeze)))
+    planned = planned_cells(replace(FROZEN, freeze=parse_freeze(freeze)))
     assert [(cell.freeze, cell.frozen) for cell in planned] == expected
     assert {cell.stages for cell in planned} == {5}
     assert not any(cell.impossible for cell in planned)
 
 
 def test_every_means_as_many_depths_as_the_backbone_has_stages() -> None:
-    planned = planned_cells(FROZEN.with_spec(backbone=row("NASNetMobile"), freeze=("every",)))
+    planned = planned_cells(replace(FROZEN, backbone=row("NASNetMobile"), freeze=("every",)))
     assert [(cell.freeze, cell.frozen, cell.stages) for cell in planned] == [
         ("all", 3, 3),
         ("all-1", 2, 3),
@@ -292,7 +312,7 @@ def test_every_means_as_many_depths_as_the_backbone_has_stages() -> None:
 
 @pytest.mark.parametrize("depth", ["all-5", "all-9", "all-10"])
 def test_a_depth_that_leaves_no_stage_frozen_is_impossible_and_says_why(depth: str) -> None:
-    possible, cell = planned_cells(FROZEN.with_spec(freeze=("all-4", depth)))
+    possible, cell = planned_cells(replace(FROZEN, freeze=("all-4", depth)))
     assert possible.impossible == ""
     assert (cell.freeze, cell.frozen, cell.stages) == (depth, 0, 5)
     for part in ("MobileNetV2", "5 stages", depth, "none"):
@@ -303,7 +323,7 @@ def test_a_depth_that_leaves_no_stage_frozen_is_impossible_and_says_why(depth: s
 
 def test_a_depth_may_be_impossible_for_one_backbone_and_not_for_another() -> None:
     found = {
-        name: bool(planned_cells(FROZEN.with_spec(backbone=row(name), freeze=("all-3",)))[0].impossible)
+        name: bool(planned_cells(replace(FROZEN, backbone=row(name), freeze=("all-3",)))[0].impossible)
         for name in ("NASNetMobile", "ResNet50", "VGG16")
     }
     assert found == {"NASNetMobile": True, "ResNet50": False, "VGG16": False}

@@ -137,7 +137,9 @@ def test_without_a_driver_there_is_no_gpu_and_the_answer_is_quick() -> None:
 
 
 def test_driver_library_is_not_imported_before_it_is_needed() -> None:
-    program = "import sys; from backbench import hardware; hardware.free_bytes(); sys.exit('pynvml' in sys.modules)"
+    program = (
+        "import sys; from backbench.core import hardware; hardware.free_bytes(); sys.exit('pynvml' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -34,7 +34,6 @@ def pixels() -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     (backbone,) = parse_backbones("MobileNetV2:alpha=0.35")
-    assert backbone is not None
     return backbone
 
 

@@ -114,7 +114,6 @@ def labels() -> NDArray[np.int64]:
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     (backbone,) = parse_backbones("MobileNetV2:alpha=0.35")
-    assert backbone is not None
     return backbone
 
 
@@ -174,9 +173,8 @@ def network(backbone: Backbone, pixels: NDArray[np.uint8], tmp_path: Path) -> Ne
 
 
 def fit(model: keras.Model, source: Batches, labels: NDArray[np.int64], *, epochs: int = 2) -> fine_tuning.Trained:
-    return fine_tuning.train(
-        model, source, labels, train=TRAIN, val=VAL, epochs=epochs, batch_size=16, rates=(1e-2,), seed=0
-    )
+    plan = fine_tuning.TrainingPlan(epochs, batch_size=16, learning_rates=(1e-2,), seed=0)
+    return fine_tuning.train(model, source, labels, train=TRAIN, val=VAL, plan=plan)
 
 
 def changed(before: dict[str, NDArray[np.float32]], after: dict[str, NDArray[np.float32]]) -> set[str]:

@@ -47,7 +47,7 @@ def test_memory_that_runs_out_is_met_with_half_of_the_images_then_a_quarter_and_
 
 
 def test_no_identity_depends_on_the_inference_batch(job: Job) -> None:
-    assert planned_cells(job.with_resources(inference_batch=8)) == planned_cells(job.spec)
+    assert planned_cells(job.with_resources(inference_batch=8).spec) == planned_cells(job.spec)
 
 
 def test_cells_measured_after_memory_ran_out_say_so_beside_what_they_say_anyway(job: Job) -> None:
@@ -70,7 +70,7 @@ def test_a_training_step_that_does_not_fit_fails_with_the_batch_that_does(job: J
     assert told == []
     assert trial is not None
     assert trial.job.spec.batch_size == 16
-    smaller = planned_cells(job.with_spec(batch_size=16))
+    smaller = planned_cells(job.with_spec(batch_size=16).spec)
     assert trial.job.cells == (smaller[1].cell_id,)
     assert trial.job.resources.drafts is None, "nothing is kept of a trial"
     told, trial = after(trial, NO_ROOM)

@@ -32,7 +32,6 @@ ROUNDING, LEAST = 2.0**-11, 2.0**-25
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     (backbone,) = parse_backbones("MobileNetV2:alpha=0.35")
-    assert backbone is not None
     return backbone
 
 

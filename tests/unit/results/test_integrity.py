@@ -192,18 +192,18 @@ def test_a_page_that_is_older_than_what_it_shows_is_out_of_date(results: Path) -
 
 def test_the_command_says_it_in_lines_and_as_json_and_changes_nothing(results: Path) -> None:
     run = CliRunner().invoke
-    fine = run(main.main, ["doctor", str(results)])
+    fine = run(main, ["doctor", str(results)])
     assert (fine.exit_code, fine.output) == (0, "nothing is wrong\n")
     flip(results / "predictions/c1.npz", 40)
     before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
-    found = run(main.main, ["doctor", str(results)])
+    found = run(main, ["doctor", str(results)])
     assert found.exit_code == 3
     first, second, last = found.output.splitlines()
     assert first == "predictions/c1.npz: damaged: its digest is not the one in the cell's record"
     assert second.startswith("cells/c1.json: ")
     assert last == "2 wrong: the sweep's command puts it right"
     assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
-    as_json = run(main.main, ["doctor", str(results), "--json"])
+    as_json = run(main, ["doctor", str(results), "--json"])
     assert as_json.exit_code == 3
     content = json.loads(as_json.output)
     assert [finding["file"] for finding in content["findings"]] == ["predictions/c1.npz", "cells/c1.json"]
@@ -213,7 +213,7 @@ def test_the_command_says_it_in_lines_and_as_json_and_changes_nothing(results: P
 def test_what_was_set_aside_is_shown_and_is_nothing_wrong(results: Path) -> None:
     flip(results / "models/c2.npz", 3)
     put_right(results)
-    shown = CliRunner().invoke(main.main, ["doctor", str(results)])
+    shown = CliRunner().invoke(main, ["doctor", str(results)])
     assert shown.exit_code == 0
     assert "models/c2.npz.damaged: set aside by an earlier sweep" in shown.output
 
@@ -222,10 +222,10 @@ def test_a_sweep_that_is_writing_now_is_no_damage(results: Path) -> None:
     (results / "cells/.c3.json.x7.json").write_text("half")
     with store.locked(results):
         assert integrity.in_use(results)
-        shown = CliRunner().invoke(main.main, ["doctor", str(results)])
+        shown = CliRunner().invoke(main, ["doctor", str(results)])
     assert (shown.exit_code, shown.output) == (0, "a sweep is writing here now; nothing is wrong\n")
     assert not integrity.in_use(results)
-    assert CliRunner().invoke(main.main, ["doctor", str(results)]).exit_code == 3
+    assert CliRunner().invoke(main, ["doctor", str(results)]).exit_code == 3
 
 
 def test_predictions_that_are_not_those_of_the_cell_are_refused(results: Path) -> None:

@@ -416,7 +416,7 @@ def test_the_command_says_what_was_spent(machine: Machine, tmp_path: Path) -> No
         "--engine",
         "keras",
     ]
-    found = CliRunner().invoke(main.main, [*words, "--budget", "1h", "--out", str(tmp_path / "r")])
+    found = CliRunner().invoke(main, [*words, "--budget", "1h", "--out", str(tmp_path / "r")])
     assert found.exit_code == 0, found.output
     assert "of 1 h" in found.stdout
     assert "cells measured" in found.stdout
@@ -424,7 +424,7 @@ def test_the_command_says_what_was_spent(machine: Machine, tmp_path: Path) -> No
 
 def test_what_measured_everything_can_be_replayed(machine: Machine, tmp_path: Path) -> None:
     sweep.run(request(tmp_path / "r", backbones="MobileNetV2,MobileNet,Xception"))
-    found = CliRunner().invoke(main.main, ["replay", str(tmp_path / "r"), "--draws", "2"])
+    found = CliRunner().invoke(main, ["replay", str(tmp_path / "r"), "--draws", "2"])
     assert found.exit_code == 0, found.output
     # Nine candidates, 3 probes and 18 trained cells, each of which says that it took 10 s.
     assert found.stdout.splitlines()[0].startswith("digits: 9 candidates, 3 min 30 s in all; 2 replays")
@@ -460,7 +460,7 @@ def test_what_cannot_be_replayed_is_said_in_one_line(
     machine: Machine, tmp_path: Path, asked: dict[str, Any], said: str
 ) -> None:
     sweep.run(request(tmp_path / "r", **asked))
-    found = CliRunner().invoke(main.main, ["replay", str(tmp_path / "r")])
+    found = CliRunner().invoke(main, ["replay", str(tmp_path / "r")])
     assert found.exit_code == 2
     assert said in found.stderr
     assert len(found.stderr.splitlines()) == 1

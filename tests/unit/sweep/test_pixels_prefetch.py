@@ -56,7 +56,7 @@ def test_the_first_other_size_is_decoded_as_it_would_be_later(planned: tuple[Lis
     found = finish(ahead.decoded(job.with_spec(image_size=48), silent))
     assert sizes(job) == 2  # and 64 px is not there
     fresh, failures = decoding.decode(listing, size=48, resize="stretch", cache=tmp_path / "fresh")
-    np.testing.assert_array_equal(found.images(), fresh.open())
+    np.testing.assert_array_equal(found.resources.images(), fresh.open())
     assert failures == {}
 
 
@@ -77,7 +77,7 @@ def test_it_pauses_while_something_is_timed_unless_somebody_waits_for_it(planned
     assert sizes(job) == 1
     finish(ahead.decoded(job, silent))  # whose pixels are there: no need for the others to go on
     assert sizes(job) == 1
-    assert finish(ahead.decoded(job.with_spec(image_size=48), silent)).images().shape[1] == 48
+    assert finish(ahead.decoded(job.with_spec(image_size=48), silent)).resources.images().shape[1] == 48
 
 
 def test_who_needs_another_size_than_the_one_in_the_making_need_not_wait_for_that(planned: tuple[Listing, Job]) -> None:
@@ -85,7 +85,7 @@ def test_who_needs_another_size_than_the_one_in_the_making_need_not_wait_for_tha
     ahead = PixelsPrefetcher(listing)
     ahead.quiet(True)
     ahead.start(job, [job.with_spec(image_size=48)])
-    assert finish(ahead.decoded(job.with_spec(image_size=64), silent)).images().shape[1] == 64
+    assert finish(ahead.decoded(job.with_spec(image_size=64), silent)).resources.images().shape[1] == 64
     assert sizes(job) == 2
     ahead.close()
 
@@ -107,7 +107,7 @@ def test_who_waits_can_do_other_things_meanwhile_and_knows_how_far_it_is(
     next(making)
     assert told == [("decoding", 0, 0)] * 2
     may_go.set()
-    assert finish(making).images().shape[1] == 48
+    assert finish(making).resources.images().shape[1] == 48
 
 
 def test_closing_stops_it_and_leaves_nothing_half_done(
@@ -144,7 +144,7 @@ def test_what_cannot_be_decoded_ahead_of_time_is_tried_again_when_it_is_needed(
     with pytest.raises(RequestError, match="no disk space for 120 images at 48 px"):
         finish(ahead.decoded(job.with_spec(image_size=48), silent))
     monkeypatch.undo()
-    assert finish(ahead.decoded(job.with_spec(image_size=48), silent)).images().shape[1] == 48
+    assert finish(ahead.decoded(job.with_spec(image_size=48), silent)).resources.images().shape[1] == 48
 
 
 @pytest.mark.parametrize(("free", "begun"), [(2_000_000_000 + 120 * 48 * 48 * 3, True), (2_000_000_000, False)])
@@ -156,4 +156,4 @@ def test_what_nobody_needs_yet_leaves_room_on_the_disk(
     ahead = PixelsPrefetcher(listing)
     ahead.start(job, [job.with_spec(image_size=48)])
     assert (48 in ahead._works) == begun
-    assert finish(ahead.decoded(job.with_spec(image_size=48), silent)).images().shape[1] == 48
+    assert finish(ahead.decoded(job.with_spec(image_size=48), silent)).resources.images().shape[1] == 48

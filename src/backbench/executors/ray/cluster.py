@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ from backbench.core.errors import RequestError
 from backbench.core.events import Event
 from backbench.core.job import Job
 from backbench.evaluation.workload import memory_of
+from backbench.executors.local import Work, evaluate
 from backbench.executors.ray.file_transfer import FileServer
 from backbench.executors.ray.resources import TaskResources, demand
 from backbench.executors.ray.session import connected, installed, nodes
@@ -40,6 +41,8 @@ def run(
     workers: int | None = None,
     address: str | None = None,
     total: float = math.inf,
+    work: Work = evaluate,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Generator[tuple[int, Event | JobFailure]]:
     """Run numbered jobs in order on a Ray cluster, as many at a time as it has room for, and at most `workers`.
 
@@ -47,17 +50,17 @@ def run(
     the same second attempts; a job whose node or worker is lost goes on elsewhere with the cells that it still owes.
     When there are no more jobs, workers take over cells of those that run, where they are worth it (`parts`); how many
     at a time depends on the work of all jobs, `total` in FLOPs.
-    None in place of a job, and `deadline`, mean what they mean there. Raises RequestError where there is no cluster, or
-    nodes have other versions.
+    None in place of a job, `deadline`, `work` and `clock` mean what they mean there. Raises RequestError where there is
+    no cluster, or nodes have other versions.
     """
     last = math.inf if deadline is None else deadline
     with connected(address) as ray, ExitStack() as stack:
-        cluster = _Cluster(ray, workers=workers, timeout=timeout)
+        cluster = _Cluster(ray, workers=workers, timeout=timeout, work=work)
         stack.callback(cluster.close)
         waiting = iter(jobs)
         again: deque[tuple[int, Attempt]] = deque()
         parts = Parts()
-        while time.monotonic() < last:
+        while clock() < last:
             unready = False
             while again or cluster.has_room():
                 if again:
@@ -77,7 +80,7 @@ def run(
             if not (cluster.running or unready):
                 return
             patience = UNREADY if unready else PATIENCE
-            for task in cluster.ready(max(0.0, min(patience, last - time.monotonic()))):
+            for task in cluster.ready(max(0.0, min(patience, last - clock()))):
                 told, following = listen(ray, task, logs)
                 yield from ((task.position, event) for event in parts.tell(task.position, task.attempt, told))
                 if task.ended:
@@ -94,10 +97,10 @@ def run(
 class _Cluster:
     """The tasks that are under way, and what each of them asks for."""
 
-    def __init__(self, ray: Any, *, workers: int | None, timeout: float | None) -> None:
+    def __init__(self, ray: Any, *, workers: int | None, timeout: float | None, work: Work) -> None:
         from backbench.executors.ray import node as ray_node
 
-        self._ray, self._workers, self._timeout = ray, workers, timeout
+        self._ray, self._workers, self._timeout, self._work = ray, workers, timeout, work
         self._versions = ray_node.versions()
         self._perform = ray.remote(num_returns="streaming", max_retries=0)(ray_node.perform)
         here = ray.get_runtime_context().get_node_id()
@@ -164,6 +167,7 @@ class _Cluster:
             expected=self._versions,
             timeout=self._timeout,
             number=self._started,
+            work=self._work,
         )
         self.running.append(Task(self._started, position, attempt, events))
         self._started += 1

@@ -83,6 +83,7 @@ def perform(
     expected: Mapping[str, str],
     timeout: float | None,
     number: int = 0,
+    work: local.Work = local.evaluate,
 ) -> Iterator[Event | JobFailure | FileChunk]:
     """Run a job in a process of its own on this node; a generator task, whose events the sweep's machine hears.
 
@@ -101,7 +102,8 @@ def perform(
     with letting_go(), tempfile.TemporaryDirectory(prefix=".", dir=cache / "jobs") as place, ExitStack() as stack:
         logs, drafts = Path(place, "logs"), Path(place, "drafts") if job.resources.drafts else None
         try:
-            job = _brought_here(job.with_spec(dataset=dataset, drafts=drafts), shelf=shelf, cache=cache)
+            job = job.with_spec(dataset=dataset).with_resources(drafts=drafts)
+            job = _brought_here(job, shelf=shelf, cache=cache)
         except BackbenchError as error:
             yield JobFailure(Status.SKIPPED, str(error))
             return
@@ -115,7 +117,7 @@ def perform(
         job = job.with_resources(taken=taken)
         stack.enter_context(_hearing(taken, shelf, number))
         last: tuple[str, float] = ("", 0.0)
-        for _, event in local.run([(position, job)], logs=logs, workers=1, timeout=timeout):
+        for _, event in local.run([(position, job)], logs=logs, workers=1, timeout=timeout, work=work):
             os.utime(place)  # or it would be taken for something left behind after a day
             if isinstance(event, Progress) and 0 < event.done < event.total:
                 if event.phase == last[0] and time.monotonic() - last[1] < QUIET:
