@@ -14,7 +14,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),gpu,bench)
 
 , := ,
 
-.PHONY: bench install dev test test-slow test-cluster check format benchmark soak reference lock clean
+.PHONY: bench install dev test test-unit test-slow test-cluster test-nightly check format benchmark reference lock clean
 
 bench: install
 	@$(BIN)/backbench sweep --dataset "$(DATASET)" --backbones "$(BACKBONES)" --freeze "$(FREEZE)" $(SWEEP_OPTIONS)
@@ -45,11 +45,19 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip
 	$(call install_locked,backbench and its development tools,dev)
 	@touch $(VENV)/.bench  # which is a part of it; a GPU build is not
 
+# The inner loop, a minute: what needs no framework.
+test-unit: dev
+	$(BIN)/pytest -q -m "not slow" tests/unit --ignore tests/unit/backbones --ignore tests/unit/features --ignore tests/unit/evaluation
+
 test: dev
 	$(BIN)/pytest -m "not slow and not cluster"
 
 test-slow: dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow"
+
+# Sweeps under injected faults for an hour; the report is benchmarks/soak.json. No part of CI.
+test-nightly: dev
+	$(BIN)/python benchmarks/soak.py --minutes 60
 
 # Ray, which nothing else needs, on top of the development tools.
 test-cluster: $(VENV)/.cluster

@@ -1,4 +1,8 @@
-"""Backbones: the table, the selection and the weights. What builds graphs is in `backbones.graph` and needs Keras."""
+"""The backbones: registry, selection, stages, graphs and pretrained weights, the hand-made CNN among them.
+
+May import `core`. Begin with `registry.py` (one row a backbone) and `selection.py`; `graph.py` and `stages.py` build
+and cut networks and need Keras, all else answers without a framework. `weights/` finds, downloads and checks weights.
+"""
 
 from backbench.backbones.registry import APPLICATIONS, BACKBONES, FAMILIES, VARIANTS
 from backbench.backbones.selection import SETS, parse_backbones

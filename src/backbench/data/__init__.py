@@ -1,4 +1,8 @@
-"""Where images come from: `open_listing` finds them, `select` and `assemble` make a dataset of them."""
+"""From a source of images to a dataset: list, split, decode, and say what is wrong with it.
+
+May import `core` and `analysis`, and no framework. Begin with `open_listing` below, then `splits.py`, `decoding.py`
+and `dataset.py`; `quality.py` and `near_duplicates.py` look for what could mislead. A source is a module in `sources/`.
+"""
 
 from __future__ import annotations
 

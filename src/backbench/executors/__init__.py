@@ -1,6 +1,8 @@
-"""Executors run jobs somewhere and yield (position of the job, event) as things happen.
+"""Where jobs run: processes on this machine or nodes of a Ray cluster; events come back as they happen.
 
-Every job ends with a `Summary`, or with cells that say why there is none.
+May import `evaluation`, `backbones`, `data`, `analysis` and `core`. Begin with the protocol `Run`, then `local.py`;
+`retry.py` decides what follows when a process ends early. Every job ends with a `Summary`, or with a `JobFailure` that
+says why there is none.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from backbench.budget.cost_model import known, longest_first
 from backbench.budget.online_cost_model import OnlineCostModel
 from backbench.core.cache import cache_root, evict, forget_leftovers, letting_go, limit_bytes, provide_home
 from backbench.core.cells import Status, planned_cells
+from backbench.core.dataset import Dataset, Listing, Pixels
 from backbench.core.job import Job
 from backbench.core.request import Request
 from backbench.report import build
@@ -29,6 +30,22 @@ from backbench.sweep.progress import Bar
 from backbench.sweep.summary import SweepSummary
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """A sweep before its first job: what was asked, what is in the folder, and what is to be run on which data."""
+
+    request: Request
+    directory: Path
+    earlier: RunRecord
+    damaged: bool  # whether the folder's run record could not be read
+    resolved: dict[str, str]
+    listing: Listing
+    dataset: Dataset
+    pixels: Pixels
+    jobs: list[Job]
+    record: RunRecord
+
+
 def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
     """Run what is missing of a sweep, store each cell as it is finished, and write the table and the leaderboard.
 
@@ -36,10 +53,36 @@ def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
     """
     began = time.monotonic()
     provide_home()
+    sweep = _prepared(request, visible=visible)
+    directory = sweep.directory
+    with store.locked(directory), letting_go(), Bar(len(sweep.jobs), visible=visible) as bar:
+        renewed = _begun(sweep, bar)
+        speeds, there = known(directory, sweep.jobs[0])
+        costs = OnlineCostModel(speeds)
+        jobs = longest_first(sweep.jobs, speeds, there) if request.executor == "ray" else sweep.jobs
+        keep = sweep.resolved["keep_models"]
+        controller = SweepController(
+            jobs, sweep.listing, directory=directory, request=sweep.request, keep=keep, prices=costs, bar=bar
+        )
+        budget = options.budget_of(request)
+        search = BudgetedSweep(controller, costs, BudgetClock(budget, began)) if budget else None
+        try:
+            _measure(sweep, controller, search)
+        finally:
+            renewed = _recorded(sweep, controller, costs, renewed=renewed)
+        bar.say("drawing the leaderboard")
+        if renewed or not integrity.page_is_current(directory):
+            build.write_report(directory, decoded=partial(plan.pixels_of, sweep.dataset, sweep.pixels))
+        for line in (*([search.report()] if search else []), *error_in_words(costs.error())):
+            bar.line(line)
+    return controller.outcome
+
+
+def _prepared(request: Request, *, visible: bool | None) -> _Prepared:
+    """Check the request against itself, the folder and the data; nothing is written but the cache."""
     options.check(request)
     executors.check(request)
-    directory = results_directory(request)
-    cache = cache_root()
+    directory, cache = results_directory(request), cache_root()
     earlier, damaged = (RunRecord(), False) if request.fresh else integrity.earlier_run(directory)
     if damaged and request.images is None:  # somebody may have asked for that
         request = replace(request, images=False)
@@ -63,64 +106,58 @@ def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
         made = [cell.identity for cell in integrity.whole_cells(directory) if cell.status == Status.OK]
         resume_checks.same_makers(directory, made, jobs)
     record = run_record.record(request, dataset, jobs=jobs, resolved=resolved, earlier=earlier)
-    with store.locked(directory), letting_go(), Bar(len(jobs), visible=visible) as bar:
-        if request.fresh:
-            store.clear(directory)
-        if damaged:
-            bar.line(integrity.copy_aside(directory))
-        if record.planned != earlier.planned:  # at once: this run may be cut off
-            store.write_run(directory, record.going_on(earlier))
-        renewed = integrity.put_right(directory, say=bar.line)
-        if earlier.images and not record.images:  # at once, too
-            thumbnails.keep(directory, {})
-            (directory / build.PAGE).unlink(missing_ok=True)
-        store.forget_drafts(directory)
-        speeds, there = known(directory, jobs[0])
-        prices = OnlineCostModel(speeds)
-        if request.executor == "ray":
-            jobs = longest_first(jobs, speeds, there)
-        work = SweepController(
-            jobs,
-            listing,
-            directory=directory,
-            request=request,
-            keep=resolved["keep_models"],
-            prices=prices,
-            bar=bar,
-        )
-        budget = options.budget_of(request)
-        spending = BudgetedSweep(work, prices, BudgetClock(budget, began)) if budget else None
-        run_jobs = executors.chosen(request, _left(work, jobs))
-        run_here = partial(run_jobs, logs=directory / "logs", timeout=options.timeout_of(request))
-        try:
-            with closing(work.ahead):
-                if spending:
-                    spending.spend(run_here)
-                else:
-                    work.do([MeasurementRequest(position) for position in range(len(jobs))], run_here)
-        finally:
-            store.forget_drafts(directory)
-            kept = earlier.resolved.get("keep_models", "best")
-            asked_anew = earlier == RunRecord() or record.images != earlier.images or resolved["keep_models"] != kept
-            renewed = renewed or work.changed or asked_anew or not store.table_is_current(directory)
-            if renewed:
-                record = msgspec.structs.replace(
-                    record,
-                    finished=run_record.now(),
-                    jobs=(*(earlier.jobs or ()), *work.summaries),
-                    decode_seconds={str(size): spent for size, spent in work.decode_seconds.items()},
-                    forecast=prices.error(),
-                )
-                store.write_run(directory, record)
-                store.write_table(directory, store.table(store.read_cells(directory)))
-        bar.say("drawing the leaderboard")
-        if renewed or not integrity.page_is_current(directory):
-            build.write_report(directory, decoded=partial(plan.pixels_of, dataset, pixels))
-        if spending:
-            bar.line(spending.report())
-        for line in error_in_words(prices.error()):
-            bar.line(line)
-    return work.outcome
+    return _Prepared(request, directory, earlier, damaged, resolved, listing, dataset, pixels, jobs, record)
+
+
+def _begun(sweep: _Prepared, bar: Bar) -> bool:
+    """Make the folder ready and write what is planned: this run may be cut off. Whether stored cells were repaired."""
+    directory, record, earlier = sweep.directory, sweep.record, sweep.earlier
+    if sweep.request.fresh:
+        store.clear(directory)
+    if sweep.damaged:
+        bar.line(integrity.copy_aside(directory))
+    if record.planned != earlier.planned:
+        store.write_run(directory, record.going_on(earlier))
+    repaired = integrity.put_right(directory, say=bar.line)
+    if earlier.images and not record.images:  # at once, too
+        thumbnails.keep(directory, {})
+        (directory / build.PAGE).unlink(missing_ok=True)
+    store.forget_drafts(directory)
+    return repaired
+
+
+def _measure(sweep: _Prepared, controller: SweepController, search: BudgetedSweep | None) -> None:
+    """Run all jobs, or what a budget has time for."""
+    chosen = executors.chosen(sweep.request, _left(controller, controller.jobs))
+    run_jobs = partial(chosen, logs=sweep.directory / "logs", timeout=options.timeout_of(sweep.request))
+    with closing(controller.ahead):
+        if search:
+            search.spend(run_jobs)
+        else:
+            controller.do([MeasurementRequest(position) for position in range(len(controller.jobs))], run_jobs)
+
+
+def _recorded(sweep: _Prepared, controller: SweepController, costs: OnlineCostModel, *, renewed: bool) -> bool:
+    """Write the run record and the table where anything is new, also after an interruption; whether anything was."""
+    directory, earlier = sweep.directory, sweep.earlier
+    store.forget_drafts(directory)
+    other_request = (
+        earlier == RunRecord()
+        or sweep.record.images != earlier.images
+        or sweep.resolved["keep_models"] != earlier.resolved.get("keep_models", "best")
+    )
+    if not (renewed or controller.changed or other_request or not store.table_is_current(directory)):
+        return False
+    record = msgspec.structs.replace(
+        sweep.record,
+        finished=run_record.now(),
+        jobs=(*(earlier.jobs or ()), *controller.summaries),
+        decode_seconds={str(size): spent for size, spent in controller.decode_seconds.items()},
+        forecast=costs.error(),
+    )
+    store.write_run(directory, record)
+    store.write_table(directory, store.table(store.read_cells(directory)))
+    return True
 
 
 def _left(work: SweepController, jobs: Iterable[Job]) -> Iterator[Job]:

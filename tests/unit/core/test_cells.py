@@ -343,8 +343,8 @@ def test_the_frozen_share_counts_the_parameters_of_the_frozen_stages() -> None:
     for frozen in range(6):
         assert frozen_share(vgg, frozen) == pytest.approx(100 * sum(blocks[:frozen]) / sum(blocks))
     assert (frozen_share(vgg, 0), frozen_share(vgg, 5)) == (0.0, 100.0)
-    frozen, tuned, whole = planned_cells(FROZEN.with_spec(backbone=vgg, freeze=("all", "all-1", "none")))
-    shares = [empty_row(FROZEN.with_spec(backbone=vgg), cell).frozen_params_pct for cell in (frozen, tuned, whole)]
+    frozen, tuned, whole = planned_cells(replace(FROZEN, backbone=vgg, freeze=("all", "all-1", "none")))
+    shares = [empty_row(replace(FROZEN, backbone=vgg), cell).frozen_params_pct for cell in (frozen, tuned, whole)]
     assert shares == [100.0, pytest.approx(51.9, abs=0.05), 0.0]
 
 

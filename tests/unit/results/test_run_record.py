@@ -1,138 +1,106 @@
-"""What run.json says of the protocol: it must be what was done."""
+"""run.json as typed data: what is written comes back, older folders are read, and what is no record is refused."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Sequence
+import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import UNSET
+from support.listings import listing
 
-from backbench.core import recipe
+from backbench.core.cells import CellKey
 from backbench.core.dataset import Dataset
-from backbench.core.job import Job
+from backbench.core.events import Phase
 from backbench.core.request import Request
+from backbench.data.quality import health_of
 from backbench.results import run_record
-from backbench.results.run_record import RunRecord
+from backbench.results.run_record import ForecastRecord, JobRecord, RunRecord, parse
 
 
-def recorded(
-    *,
-    flips: bool = True,
-    earlier: RunRecord | None = None,
-    resolved: dict[str, str] | None = None,
-    jobs: Sequence[Job] = (),
-    **options: Any,
-) -> RunRecord:
-    dataset = Dataset(
-        name="fruit", source="fruit", class_names=("a",), ids=("x",), labels=np.zeros(1, dtype=np.int64),
-        split=np.array(["train"]), rows=np.zeros(1, dtype=np.int64), fingerprint="f", health={}, flips=flips,
-        copies={"exact": ("x",), "near": ()},
+@pytest.fixture
+def dataset() -> Dataset:
+    """Three images, of which val and test have a byte-identical one."""
+    items = listing(b"a", b"b", b"b")
+    split = np.array(["train", "val", "test"])
+    return Dataset(
+        name="fruit", source="fruit", class_names=items.class_names, ids=items.ids, labels=items.labels, split=split,
+        rows=np.arange(3), fingerprint="f", health=health_of(replace(items, published=split)),
+        copies={"exact": (items.ids[2],), "near": ()},
     )  # fmt: skip
-    return run_record.record(
-        Request(dataset="fruit", **options), dataset, jobs=jobs, resolved=resolved or {}, earlier=earlier or RunRecord()
+
+
+def recorded(dataset: Dataset, earlier: RunRecord | None = None) -> RunRecord:
+    request = Request(dataset="fruit", limit=3)
+    return run_record.record(request, dataset, jobs=(), resolved={"engine": "keras"}, earlier=earlier or RunRecord())
+
+
+def test_what_is_written_comes_back(dataset: Dataset) -> None:
+    record = recorded(dataset)
+    content = json.loads(json.dumps(record.content()))
+    assert parse(content) == record
+    assert content["dataset"]["health"] == json.loads(json.dumps(dataset.health)), "with the same keys"
+    assert content["request"]["limit"] == 3
+    assert not {"finished", "jobs", "decode_seconds", "forecast", "other"} & set(content), "the sweep has not ended"
+    assert record.dataset.health.near_duplicates is UNSET, "nobody looked for them"
+    assert record.dataset.health.straddling["val/test"].images == 1
+
+
+def test_an_older_record_lacks_keys() -> None:
+    old = parse({"command": "backbench sweep", "dataset": {"name": "x"}, "jobs": [{"label": "VGG16", "seconds": {}}]})
+    assert (old.images, old.planned, old.dataset.health.images, old.protocol) == (True, (), 0, {})
+    assert old.jobs == (JobRecord("VGG16"),)
+
+
+def test_keys_of_another_version_stay_until_the_sweep_has_ended(dataset: Dataset) -> None:
+    earlier = parse({"command": "a", "finished": "then", "planned": [], "of the future": {"a": [1]}})
+    going_on = recorded(dataset, earlier).going_on(earlier)
+    assert going_on.content()["of the future"] == {"a": [1]}
+    assert (going_on.finished, going_on.jobs) == ("then", UNSET)
+    assert going_on.command.splitlines()[0] == "a"
+
+
+def test_phases_are_their_names_in_the_file() -> None:
+    seconds = {Phase.FROZEN_PASS: 2.0, Phase.STARTING: 1.0}
+    record = RunRecord(jobs=(JobRecord("VGG16", {str(phase): spent for phase, spent in seconds.items()}),))
+    assert record.content()["jobs"] == (
+        {"label": "VGG16", "seconds": {"frozen pass": 2.0, "starting": 1.0}, "environment": {}},
     )
 
 
-def protocol(**options: Any) -> dict[str, int | str]:
-    return recorded(**options).protocol
-
-
-def test_the_trained_cells_say_how_they_were_trained() -> None:
-    said = protocol(epochs=7, batch_size=16)
-    for cell in ("fine-tuned cell", "scratch cell"):
-        assert "AdamW" in said[cell]
-        assert "at most 7 epochs in batches of 16, early stopping" in said[cell]
-    assert "batch norm and dropout stay in inference mode" in said["fine-tuned cell"]
-    assert "starting at a solution of the probe" in said["fine-tuned cell"]
-    assert "Three learning rates race from the same start (0.0003, 0.001 and 0.0001)" in said["fine-tuned cell"]
-    assert "one learning rate, 0.001" in said["scratch cell"]
-
-
-def test_defaults_are_named() -> None:
-    assert "at most 10 epochs in batches of 32" in protocol()["fine-tuned cell"]
-    assert "at most 25 epochs in batches of 32" in protocol()["scratch cell"]
-    assert not any("None" in str(text) for text in protocol().values())
-
-
-def test_the_path_of_the_probe_ends_where_it_is_said_to_end() -> None:
-    assert "up to twelve strengths, 3.162 to 1e-05" in protocol()["frozen cell"]
-    assert "until the best on val lies two behind" in protocol()["frozen cell"]
-
-
-CONSTANTS = sorted(name for name in vars(recipe) if name.isupper())
-
-
-@pytest.mark.parametrize("name", CONSTANTS)
-def test_a_constant_of_the_recipe_that_changes_changes_the_protocol(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    value = getattr(recipe, name)
-    before = protocol(augment="light")
-    if isinstance(value, tuple):
-        for changed in (value[1:] or (2 * value[0],), (*value[:-1], 2 * value[-1])):
-            monkeypatch.setattr(recipe, name, changed)
-            assert protocol(augment="light") != before
-    else:
-        monkeypatch.setattr(recipe, name, value + 1)
-        assert protocol(augment="light") != before
-
-
 @pytest.mark.parametrize(
-    ("options", "changed", "left_alone"),
+    ("content", "place"),
     [
-        ({"augment": "none"}, "not augmented", "mirrored"),
-        ({}, "shifted by up to 10 % of the side and, 50 % of them, mirrored, anew in every batch", "fixed versions"),
-        ({"augment": "light", "views": 3, "flips": False}, "there are 3 fixed versions of each", "mirrored"),
+        ([], "not a mapping"),
+        ({"command": None}, "$.command"),
+        ({"images": "yes"}, "$.images"),
+        ({"dataset": []}, "$.dataset"),
+        ({"dataset": {"counts": {"val": "many"}}}, "$.dataset.counts"),
+        ({"dataset": {"health": {"unreadable": [{"id": "x"}]}}}, "$.dataset.health.unreadable"),
+        ({"planned": [{"backbone": "VGG16"}]}, "$.planned[0]"),
+        ({"jobs": [{"seconds": {"probe": "long"}}]}, "$.jobs[0].seconds"),
+        ({"forecast": {"jobs": 1}}, "$.forecast"),
+        ({"other": 1, "protocol": {"version": {}}}, "$.protocol"),
     ],
 )
-def test_augmentation_is_said_as_it_was_asked_for(options: dict[str, Any], changed: str, left_alone: str) -> None:
-    said = protocol(**options)["augmentation"]
-    assert changed in said
-    assert left_alone not in said
+def test_what_is_no_record_is_refused_with_its_place(content: Any, place: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(place)) as refused:
+        parse(content)
+    assert "\n" not in str(refused.value)
 
 
-def test_the_selection_score_is_no_accuracy() -> None:
-    said = protocol()["selection score"]
-    assert "geometric mean" in said
-    assert "temperature" in said
-    assert "ccuracy" not in said
+def test_the_forecast_is_kept() -> None:
+    error = ForecastRecord(jobs=2, said=1.0, taken=2.0, median_factor=2.0)
+    assert parse(RunRecord(forecast=error).content()).forecast == error
 
 
-@pytest.mark.parametrize(
-    ("images", "earlier", "expected"),
-    [(None, True, True), (None, False, False), (True, False, True), (False, True, False)],
-)
-def test_private_images_stay_private_until_they_are_asked_for(
-    images: bool | None, earlier: bool, expected: bool
-) -> None:
-    assert recorded(images=images, earlier=RunRecord(images=earlier)).images is expected
-
-
-def test_the_command_says_whether_images_are_shown() -> None:
-    asked = {choice: run_record.command_of(Request(images=choice, mirrors=False)) for choice in (None, True, False)}
-    assert asked[None] == "backbench sweep --dataset digits --backbones starter,scratch --no-mirrors"
-    assert asked[True] == asked[None] + " --images"
-    assert asked[False] == asked[None] + " --no-images"
-
-
-def test_the_command_names_what_auto_came_to() -> None:
-    resolved = {"engine": "openvino", "precision": "bfloat16", "keep_models": "best"}
-    first = recorded(resolved=resolved)
-    expected = "backbench sweep --dataset fruit --backbones starter,scratch --engine openvino --precision bfloat16"
-    assert first.command == expected
-    assert (first.request["engine"], first.request["precision"]) == ("auto", "auto"), "what was typed stays"
-    assert recorded(resolved=resolved, earlier=first).command == expected, "the same command is told once"
-
-
-def test_the_copies_in_test_are_recorded() -> None:
-    assert recorded().dataset.copies == {"exact": ("x",), "near": ()}
-
-
-def test_no_framework_is_imported() -> None:
-    code = (
-        "import sys, backbench.results.run_record;"
-        "print([m for m in ('tensorflow', 'keras', 'torch', 'jax', 'openvino') if m in sys.modules])"
+def test_a_key_names_a_cell_and_its_network() -> None:
+    random, scratch = CellKey("VGG16", "none", 96, "all-1", 2), CellKey("scratch", "none", 96, "none", 0)
+    assert (random.network, random.label()) == ("VGG16 (random weights)", "VGG16 (random weights) @ all-1")
+    assert (scratch.network, scratch.series) == ("scratch", ("scratch", "none", 96))
+    assert (
+        CellKey.of({"weights": "none", "backbone": "VGG16", "image_size": 96, "freeze": "all-1", "seed": 2}) == random
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
