@@ -44,7 +44,7 @@ def colour(path: Path, *levels: int, size: tuple[int, int] = (9, 7)) -> Path:
 
 
 def invoke(*words: object) -> Result:
-    return CliRunner().invoke(main.main, ["predict", *map(str, words)], catch_exceptions=False)
+    return CliRunner().invoke(main, ["predict", *map(str, words)], catch_exceptions=False)
 
 
 def test_what_was_put_in_is_read_back(model: Path) -> None:

@@ -21,7 +21,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from backbench.cli import errors, main
+from backbench.cli import errors
+from backbench.cli.main import main
 from backbench.core.cells import PROTOCOL_VERSION, Cell
 from backbench.core.columns import CellRow
 from backbench.core.events import CellFinished

@@ -25,7 +25,7 @@ from backbench.core.backbone import Weights
 from backbench.core.cells import PlannedCell, planned_cells
 from backbench.core.errors import RequestError
 from backbench.core.events import CellFinished, Event, Summary
-from backbench.core.job import FULL, Job
+from backbench.core.job import FULL, Effort, Job, Screening
 from backbench.core.request import Request
 from backbench.evaluation.cell_results import finished, tried
 from backbench.evaluation.fine_tuning import Epoch, Trained
@@ -33,6 +33,7 @@ from backbench.evaluation.lr_selection import LearningRateRun
 from backbench.evaluation.workload import workload_of
 from backbench.executors import local
 from backbench.executors.retry import OUT_OF_TIME, JobFailure
+from backbench.report import build
 from backbench.results import store
 from backbench.sweep import budgeted, controller, options, pipeline
 from backbench.sweep.progress import Bar
@@ -68,8 +69,7 @@ class Machine:
     ) -> Generator[tuple[int, Event | JobFailure]]:
         for position, job in filter(None, jobs):
             cells = [cell for cell in planned_cells(job.spec) if cell.cell_id in (job.cells or ())]
-            kind = "whole" if not job.trial else "screening" if job.trial.images else f"{job.trial.epochs} epochs"
-            self.log.append((job.label, kind, tuple(f"{cell.freeze}#{cell.seed}" for cell in cells)))
+            self.log.append((job.label, kind_of(job.effort), tuple(f"{cell.freeze}#{cell.seed}" for cell in cells)))
             alone = workload_of(job.with_effort(FULL), [cell.cell_id for cell in cells])
             training = workload_of(job, [cell.cell_id for cell in cells]).training
             rate = RATE * cost_model.usual("frozen", job)
@@ -80,7 +80,7 @@ class Machine:
                 continue
             trained = 0.0
             for cell in cells:
-                share = 1.0 if job.trial else cost_model.EPOCHS
+                share = cost_model.EPOCHS if job.effort.complete else 1.0
                 seconds = (
                     online_cost_model.STARTING + rate * share * training[cell.cell_id]
                     if cell.cell_id in training
@@ -106,6 +106,12 @@ class Machine:
                 yield position, Summary(job.label, spent, {"device": "made up"})
 
 
+def kind_of(effort: Effort) -> str:
+    if isinstance(effort, Screening):
+        return "screening"
+    return "whole" if effort.complete else f"{effort.stop_after} epochs"
+
+
 def with_weights(job: Job, found: CellFinished) -> CellFinished:
     if job.resources.drafts is None or found.cell.row.freeze == "all":
         return found
@@ -115,15 +121,18 @@ def with_weights(job: Job, found: CellFinished) -> CellFinished:
 
 
 def outcome(job: Job, cell: PlannedCell) -> CellFinished:
-    right = WORTH.get(job.label, 0.05)
+    worth = WORTH.get(job.label, 0.05)
     depth = int(cell.freeze[4:]) if cell.freeze.startswith("all-") else 0
-    share = 1.0 if not job.trial else 0.8
-    score = min(0.97, (right + 0.05 * depth + 0.01 * cell.seed) * share)
+    share = 1.0 if job.effort.complete else 0.8
+    score = min(0.97, (worth + 0.05 * depth + 0.01 * cell.seed) * share)
     data = job.spec.dataset
-    if job.trial:
-        items = data.indices("train" if job.trial.images else "val")
-        seen = np.arange(len(items)) < score * len(items) if job.trial.images else np.full(len(items), np.log(score))
-        return tried(job, cell, seen.astype(float), seconds=1.0)
+    if isinstance(job.effort, Screening):
+        train = data.indices("train")
+        right = np.arange(len(train)) < score * len(train)
+        return tried(job.spec, cell, right.astype(float), effort=job.effort, seconds=1.0)
+    if not job.effort.complete:
+        items = np.full(len(data.indices("val")), np.log(score))
+        return tried(job.spec, cell, items, effort=job.effort, seconds=1.0)
     found = {}
     for name in ("train", "val", "test"):
         labels = data.labels[data.indices(name)]
@@ -138,7 +147,7 @@ def outcome(job: Job, cell: PlannedCell) -> CellFinished:
             Epoch(0, None, 0.1, 2.0, 0.1), (LearningRateRun(3e-4, curve, "made up"),), 0, curve[-1]
         ).trace()
     }
-    return finished(job, cell, found, row=row, trace={} if cell.freeze == "all" else trace)
+    return finished(job.spec, cell, found, row=row, trace={} if cell.freeze == "all" else trace)
 
 
 @pytest.fixture
@@ -150,10 +159,10 @@ def machine(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Machine:
     monkeypatch.setattr(local, "run", made.run)
     monkeypatch.setattr(successive_halving, "FEW", 0)  # these datasets are small
     monkeypatch.setattr(cost_model, "_product", lambda: 2e11)  # whatever else this CPU is doing now
-    monkeypatch.setattr(pipeline.report, "build", lambda *_, **__: None)
+    monkeypatch.setattr(build, "write_report", lambda *_, **__: None)
     weights = Weights(None, "h5", "0" * 64, "made up")
     supply = SimpleNamespace(waiting_for=lambda _: False, get=lambda _: weights, quiet=lambda _: None)
-    monkeypatch.setattr(controller, "Supply", lambda *_, **__: supply)
+    monkeypatch.setattr(controller, "WeightsPrefetcher", lambda *_, **__: supply)
     return made
 
 
@@ -263,7 +272,7 @@ def test_a_trial_of_a_search_that_was_cut_off_says_so(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut_off(job: Job, found: CellFinished) -> CellFinished:
-        if job.trial and found.cell.row.freeze == "all-2":
+        if not job.effort.complete and found.cell.row.freeze == "all-2":
             raise KeyboardInterrupt
         return found
 

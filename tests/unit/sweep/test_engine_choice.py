@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from backbench.core.dataset import Dataset
 from backbench.core.errors import RequestError
 from backbench.core.request import Request
 from backbench.results.run_record import RunRecord
-from backbench.sweep import engine_choice, plan
+from backbench.sweep import engine_choice
 
 # A network of 1 % of VGG16's operations would need 100 times as many images; these two are on either side of its limit.
 VGG16_FLOPS_AT_96_PX = 30.7e9 * (96 / 224) ** 2
@@ -45,7 +46,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(hardware, "gpu", lambda: gpu)
         monkeypatch.setattr(hardware, "gpu_has_bfloat16", lambda: gpu_bfloat16)
         monkeypatch.setattr(hardware, "cpu", lambda: "a CPU")
-        monkeypatch.setattr(plan, "used_by", lambda _: used)
+        monkeypatch.setattr(engine_choice, "used_by", lambda _: used)
         monkeypatch.setattr(
             importlib.util,
             "find_spec",
@@ -81,7 +82,7 @@ def test_keras_where_openvino_cannot_help(machine: Any, without: dict[str, Any])
 def test_bfloat16_on_a_gpu_that_has_it_and_is_used(machine: Any) -> None:
     machine(gpu="H100", gpu_bfloat16=True, used="H100")
     assert chosen(VGG) == ("keras", "bfloat16")
-    assert chosen(VGG.with_spec(precision="float32")) == ("keras", "float32")
+    assert chosen(replace(VGG, precision="float32")) == ("keras", "float32")
     machine(gpu="V100", used="V100")
     assert chosen(VGG) == ("keras", "float32")
     machine(gpu="H100", gpu_bfloat16=True, used="a CPU")
