@@ -9,10 +9,11 @@ from support.tables import cell, frame, lost
 
 from backbench.analysis import recommend
 from backbench.analysis.missing_cells import UNMEASURED, with_unmeasured
+from backbench.core.cells import CellKey
 
 
-def place(backbone: str, freeze: str = "all", seed: int = 0, weights: str = "imagenet") -> dict[str, Any]:
-    return {"backbone": backbone, "weights": weights, "image_size": 96, "freeze": freeze, "seed": seed}
+def place(backbone: str, freeze: str = "all", seed: int = 0, weights: str = "imagenet") -> CellKey:
+    return CellKey(backbone, weights, 96, freeze, seed)
 
 
 PLANNED = [
@@ -32,7 +33,7 @@ def cut_off() -> list[dict[str, Any]]:
 
 def test_planned_cells_that_are_not_there_get_a_row(cut_off: list[dict[str, Any]]) -> None:
     table = frame(*cut_off)
-    complete = with_unmeasured(table, [*PLANNED, place("B", "all-1"), "nonsense"])
+    complete = with_unmeasured(table, [*PLANNED, place("B", "all-1")])
     assert complete.iloc[: len(table)].equals(table)
     missing = complete[complete["status"] == UNMEASURED]
     assert missing[["backbone", "freeze", "seed"]].to_numpy().tolist() == [["scratch", "none", 1], ["B", "all-1", 0]]

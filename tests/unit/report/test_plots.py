@@ -32,8 +32,9 @@ from backbench.report.plots import (
 )
 from backbench.report.plots.plot import Plot
 from backbench.report.plots.style import DrawnPlot
+from backbench.results.run_record import parse
 
-RUN = {"dataset": {"classes": ["apple", "</script>", "kiwi"]}}
+RUN = parse({"dataset": {"classes": ["apple", "</script>", "kiwi"]}})
 A, B = "A-all-imagenet-0", "B-all-1-imagenet-0"
 
 
@@ -305,7 +306,7 @@ def test_only_the_hardest_classes_and_the_first_networks_are_drawn() -> None:
 
 
 def test_names_that_do_not_fit_the_predictions_are_not_used(stored: ReportData) -> None:
-    other = ReportData(stored.table, {"dataset": {"classes": ["only one"]}}, by_class=stored.by_class)
+    other = ReportData(stored.table, parse({"dataset": {"classes": ["only one"]}}), by_class=stored.by_class)
     assert list(per_class_accuracy.errors(other).index) == ["class 1", "class 0"]
 
 
