@@ -621,3 +621,28 @@ def test_features_that_are_no_numbers_are_a_failure_with_its_reason(
     damaged["split"] = "train"
     with pytest.raises(ValueError, match="the features hold NaN or infinite values"):
         run(job)
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_activations_that_are_too_large_cost_no_cell_that_does_not_need_them(
+    pretrained: Job, ran: list[Event], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken_over: bool
+) -> None:
+    frozen_pass = shared_pass.frozen_pass
+
+    def too_large(*given: Any, kept: Any, **options: Any) -> Any:
+        if kept:
+            raise FloatingPointError("activations hold values too large to be kept as float16")
+        return frozen_pass(*given, kept=kept, **options)
+
+    monkeypatch.setattr(shared_pass, "frozen_pass", too_large)
+    job = pretrained.with_spec(freeze=("all-1", "all"))
+    broken, _ = planned_cells(job.spec)
+    taken = tmp_path / "taken"
+    taken.write_text(broken.cell_id if taken_over else "", encoding="ascii")
+    found = cells(run(job.with_resources(taken=taken)))
+    assert {freeze: cell.status for freeze, cell in found.items()} == (
+        {"all": "ok"} if taken_over else {"all-1": "failed", "all": "ok"}
+    )
+    same_numbers(found["all"], cells(ran)["all"])
+    if not taken_over:
+        assert found["all-1"].reason == ("FloatingPointError: activations hold values too large to be kept as float16")

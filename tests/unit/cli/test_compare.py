@@ -45,7 +45,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def invoke(*words: str) -> Result:
-    return CliRunner().invoke(main.main, ["compare", *words], catch_exceptions=False)
+    return CliRunner().invoke(main, ["compare", *words], catch_exceptions=False)
 
 
 def test_the_command_says_who_wins(results: Path) -> None:
