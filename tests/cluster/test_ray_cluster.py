@@ -10,25 +10,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from support.cluster_jobs import Acted, Deadly
+from support.manual_clock import ManualClock
+from support.planned_jobs import cells_of
+from support.scripted_work import LAST_WORD, Script
 
 import backbench
 from backbench import sweep
-from backbench.core.cells import planned_cells
+from backbench.core.cells import Status
 from backbench.core.errors import RequestError
 from backbench.core.events import CellFinished, CellStarted, Event, Progress, Summary
 from backbench.core.job import Job
 from backbench.core.request import Request
 from backbench.executors.ray import cluster as ray_cluster
-from backbench.executors.ray import work_stealing
-from backbench.executors.retry import Attempt, JobFailure
+from backbench.executors.retry import OUT_OF_TIME, Attempt, JobFailure
 from backbench.results import store
 from backbench.sweep import plan
 
@@ -111,11 +112,11 @@ def job(machines: Machines, tmp_path: Path) -> Job:
     dataset, pixels = plan.dataset_for(request, listing, cache=tmp_path, progress=lambda *_: None)
     resolved = {"engine": "keras", "precision": "float32", "backend": "tensorflow"}
     (found,) = plan.jobs_for(request, dataset, resolved=resolved, cache=tmp_path)
-    return replace(found, pixels=pixels, wanted=tuple(cell.cell_id for cell in planned_cells(found)))
+    return found.with_resources(pixels=pixels).owing(cells_of(found))
 
 
-def acting(job: Job, kind: type[Job]) -> Job:
-    return kind(**{field.name: getattr(job, field.name) for field in fields(Job)})
+# Long enough for a node to be lost, or to hear of what others take over, before a job is over.
+SLOWLY = Script(seconds=0.25)
 
 
 def same(one: Path, other: Path, files: int = 6) -> None:
@@ -181,12 +182,12 @@ def test_a_killed_sweep_goes_on_where_it_was(
 
 def test_a_lost_node_loses_nothing_and_doubles_nothing(machines: Machines, job: Job, tmp_path: Path) -> None:
     drafts = tmp_path / "models"
-    jobs = [(place, acting(job.with_resources(drafts=drafts), Acted)) for place in range(2)]
+    jobs = [(place, job.with_resources(drafts=drafts)) for place in range(3)]
     lost = machines.add("lost")
     heard: list[tuple[int, Event | JobFailure]] = []
-    for place, event in ray_cluster.run([*jobs, (2, jobs[0][1])], logs=tmp_path / "logs", address=machines.address):
+    for place, event in ray_cluster.run(jobs, logs=tmp_path / "logs", address=machines.address, work=SLOWLY):
         heard.append((place, event))
-        if lost and isinstance(event, CellFinished) and event.cell.row["cache"].endswith("lost"):
+        if lost and isinstance(event, CellFinished) and event.cell.row["cache"] == "lost":
             machines.cluster.remove_node(lost, allow_graceful=False)
             lost = None
     assert lost is None, "one of three jobs ran on the third node"
@@ -198,26 +199,27 @@ def test_a_lost_node_loses_nothing_and_doubles_nothing(machines: Machines, job: 
         assert (drafts / f".{cell}.npz").read_bytes() == cell.encode() * 1000
     logs = sorted((tmp_path / "logs").iterdir())
     assert [path.name for path in logs] == ["000-scratch.log", "001-scratch.log", "002-scratch.log"]
-    assert {path.read_text() for path in logs} == {"the job said this last\n"}
+    assert {path.read_text() for path in logs} == {f"{LAST_WORD}\n"}
 
 
 def test_a_task_that_always_dies_is_a_failed_job_and_the_others_go_on(
     machines: Machines, job: Job, tmp_path: Path
 ) -> None:
-    jobs = [(0, acting(job, Deadly)), (1, acting(job, Acted))]
-    heard = list(ray_cluster.run(jobs, logs=tmp_path, address=machines.address))
+    first, *others = cells_of(job)
+    jobs = [(0, job.owing((first,))), (1, job.owing(tuple(others)))]
+    deadly = Script(at_once={first: "the worker is killed"})
+    heard = list(ray_cluster.run(jobs, logs=tmp_path, address=machines.address, work=deadly))
     assert [event for place, event in heard if place == 0] == [
-        JobFailure("failed", "given up after 3 attempts: the worker that it ran in died")
+        JobFailure(Status.FAILED, "given up after 3 attempts: the worker that it ran in died")
     ]
     kinds = [type(event) for place, event in heard if place == 1]
-    assert kinds == [Progress, *[CellStarted, CellFinished] * 4, Summary]
+    assert kinds == [Progress, *[CellStarted, Progress, CellFinished] * 3, Summary]
 
 
 def test_a_node_without_a_job_takes_over_cells_of_another(
     machines: Machines, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work_stealing, "FEW", 0.0)
-    long = acting(job.with_spec(seeds=12, batch_size=256, wanted=None), Acted)
+    long = job.with_spec(seeds=12, epochs=10**6).owing(None)  # so much work that it is worth a process of its own
     attempts: set[int] = set()
     start = ray_cluster._Cluster.start
 
@@ -226,27 +228,37 @@ def test_a_node_without_a_job_takes_over_cells_of_another(
         start(self, position, attempt, *others)
 
     monkeypatch.setattr(ray_cluster._Cluster, "start", starting)
-    heard = [event for _, event in ray_cluster.run([(0, long)], logs=tmp_path, address=machines.address)]
+    slowly = Script(seconds=2.0)
+    heard = [event for _, event in ray_cluster.run([(0, long)], logs=tmp_path, address=machines.address, work=slowly)]
     assert attempts == {1}, "who gave cells away left them out, and did not have to begin anew"
     cells = [event.cell for event in heard if isinstance(event, CellFinished)]
-    assert sorted(cell.cell_id for cell in cells) == sorted(cell.cell_id for cell in planned_cells(long))
-    assert {Path(str(cell.row["cache"])).name for cell in cells} == {"near", "far"}
+    assert sorted(cell.cell_id for cell in cells) == sorted(cells_of(long))
+    assert {cell.row["cache"] for cell in cells} == {"near", "far"}
     assert [type(event) for event in heard if isinstance(event, Summary | JobFailure)] == [Summary]
     assert isinstance(heard[-1], Summary)
 
 
 def test_at_the_deadline_all_is_stopped(machines: Machines, job: Job, tmp_path: Path) -> None:
-    slow = acting(job.with_spec(seeds=40, wanted=None), Acted)
-    began = time.monotonic()
-    heard = list(ray_cluster.run([(0, slow)], logs=tmp_path, address=machines.address, deadline=began + 6))
-    assert [event.status for _, event in heard if isinstance(event, JobFailure)] == ["pruned"]
-    assert not any(isinstance(event, Summary) for _, event in heard)
+    """Time is over with the first cell, however long the cluster took to get there."""
+    clock, heard = ManualClock(), []
+    first, *others = cells_of(job)
+    endless = Script(dict.fromkeys(others, "sleeps"))
+    running = ray_cluster.run(
+        [(0, job)], logs=tmp_path, address=machines.address, deadline=2000.0, work=endless, clock=clock
+    )
+    for _, event in running:
+        if isinstance(event, CellFinished):
+            clock.now = 2000.0
+        heard.append(event)
+    assert [event.cell.cell_id for event in heard if isinstance(event, CellFinished)] == [first]
+    assert heard[-1] == OUT_OF_TIME
+    assert not any(isinstance(event, Summary) for event in heard)
 
 
 def test_a_node_with_another_backbench_is_refused(machines: Machines, job: Job, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(Path(backbench.__file__).parent, other / "backbench")
-    with (other / "backbench" / "metrics.py").open("a") as stream:
+    with (other / "backbench" / "analysis" / "metrics.py").open("a") as stream:
         stream.write("# other numbers\n")
     node = machines.add("other", PYTHONPATH=os.pathsep.join([str(other), os.environ["PYTHONPATH"]]))
     try:

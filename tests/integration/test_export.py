@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,16 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from support.ready_jobs import when_ready
+from support.in_process import InProcess
 
 import backbench
-from backbench import sweep
+from backbench import executors, sweep
 from backbench.cli.main import main
 from backbench.core.cells import PROTOCOL_VERSION
-from backbench.core.events import Event
 from backbench.core.files import sealed
-from backbench.core.job import Job
 from backbench.core.request import Request
-from backbench.executors.retry import JobFailure
 from backbench.results import store
 from backbench.results.export import export
-from backbench.sweep import pipeline
 
 MOBILE = "MobileNet:alpha=0.25"
 FILE = "mobilenet_2_5_224_tf_no_top.h5"
@@ -64,14 +60,6 @@ json.dump(labels, open(sys.argv[4], "w"))
 def _here(shared_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cache and genuine weights; jobs run in this process, without measuring what inference costs."""
 
-    def in_process(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | JobFailure]]:
-        from backbench.evaluation import job as running
-
-        for position, job in when_ready(jobs):
-            said: list[Event] = []
-            running.run(job, said.append)
-            yield from ((position, event) for event in said)
-
     from backbench.evaluation import inference_cost
 
     models = tmp_path_factory.mktemp("keras") / "models"
@@ -80,7 +68,6 @@ def _here(shared_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(models.parent))
         patch.setenv("BACKBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(pipeline.executors.local, "run", in_process)
         patch.setattr(inference_cost, "speed", lambda *_, **__: inference_cost.Speed(1.0, 100.0))
         patch.setattr(inference_cost, "peak_memory", lambda *_, **__: 250.0)
         yield
@@ -100,7 +87,7 @@ def swept(grocery: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         keep_models="all",
         out=out,
     )
-    sweep.run(request)
+    sweep.run(request, executor=InProcess())
     assert store.read_table(out)["status"].tolist() == ["ok"] * 3
     return out
 
@@ -159,7 +146,7 @@ def test_cells_in_bfloat16_and_of_centre_crops(grocery: Path, tmp_path: Path) ->
         keep_models="all",
         out=tmp_path / "results",
     )
-    sweep.run(request)
+    sweep.run(request, executor=InProcess())
     for freeze in ("all", "all-1"):
         export(tmp_path / "results", tmp_path / f"{freeze}.keras", f"{MOBILE}@{freeze}")
         accuracy, expected, differences = re_evaluated(
@@ -175,7 +162,7 @@ def test_random_weights_are_exported_as_they_were(grocery: Path, tmp_path: Path,
         dataset=str(grocery), backbones=MOBILE, weights="none", freeze=freeze, limit=68, image_size=64, epochs=1,
         out=tmp_path / "results",
     )  # fmt: skip
-    sweep.run(request)
+    sweep.run(request, executor=InProcess())
     export(tmp_path / "results", tmp_path / "a.keras")
     accuracy, expected, differences = re_evaluated(tmp_path / "a.keras", tmp_path / "results", freeze, grocery)
     assert accuracy == pytest.approx(expected, abs=1 / 68)
@@ -233,7 +220,10 @@ def test_the_command_says_what_it_wrote_and_overwrites_only_when_told(swept: Pat
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_weights_that_were_not_kept_are_refused_with_the_command_that_makes_them(copy: Path, tmp_path: Path) -> None:
+def test_weights_that_were_not_kept_are_refused_with_the_command_that_makes_them(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "chosen", lambda *_: InProcess())
     row = row_of(copy, "all-1")
     (copy / "models" / f"{row['cell_id']}.npz").unlink()
     message = refused(copy, f"{MOBILE}@all-1", "--to", tmp_path / "a.keras")
@@ -248,7 +238,10 @@ def test_weights_that_were_not_kept_are_refused_with_the_command_that_makes_them
     assert invoke("export", copy, f"{MOBILE}@all-1", "--to", tmp_path / "a.keras").exit_code == 0
 
 
-def test_results_of_an_earlier_protocol_are_measured_anew_elsewhere(copy: Path, tmp_path: Path) -> None:
+def test_results_of_an_earlier_protocol_are_measured_anew_elsewhere(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "chosen", lambda *_: InProcess())
     row = row_of(copy, "all-1")
     (copy / "models" / f"{row['cell_id']}.npz").unlink()
     record = store.read_run(copy)
@@ -257,7 +250,7 @@ def test_results_of_an_earlier_protocol_are_measured_anew_elsewhere(copy: Path, 
     assert f"{copy} was measured by protocol 2, to which protocol {PROTOCOL_VERSION} cannot add" in message
     words = shlex.split(message.partition("in another folder: ")[2])
     assert words[words.index("--out") + 1] == f"{copy}-protocol-{PROTOCOL_VERSION}"
-    assert words[words.index("--engine") + 1] == record["resolved"]["engine"]
+    assert words[words.index("--engine") + 1] == record.resolved["engine"]
     assert invoke(*words[1:]).exit_code == 0
     assert store.models(Path(f"{copy}-protocol-{PROTOCOL_VERSION}"))
 

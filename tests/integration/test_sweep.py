@@ -23,6 +23,7 @@ import pytest
 import sklearn.datasets
 from click.testing import CliRunner
 from PIL import Image
+from support.in_process import InProcess
 from support.ready_jobs import when_ready
 
 from backbench import sweep
@@ -38,7 +39,8 @@ from backbench.core.request import Request
 from backbench.executors.retry import JobFailure
 from backbench.report import build
 from backbench.results import integrity, store, thumbnails
-from backbench.sweep import pipeline, plan, weights_prefetch
+from backbench.sweep import plan, weights_prefetch
+from backbench.sweep.summary import SweepSummary
 
 MOBILE = "MobileNetV2:alpha=0.35"
 TIMES = ["latency_ms", "throughput_ips", "peak_mem_mb", "fit_seconds", "wall_seconds"]
@@ -49,7 +51,7 @@ class Swept:
     """A finished sweep of two jobs in processes of their own."""
 
     request: Request
-    outcome: pipeline.Outcome
+    outcome: SweepSummary
     out: Path
 
     @property
@@ -95,26 +97,13 @@ def copy(swept: Swept, tmp_path: Path) -> Swept:
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Jobs run in this process, without measuring what they cost: labels of those that did."""
-    labels: list[str] = []
+def ran(monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    """An executor whose jobs run in this process, without measuring what they cost."""
+    from backbench.evaluation import inference_cost
 
-    def in_process(
-        jobs: Iterable[tuple[int, Job] | None], *, logs: Path, workers: int = 1, timeout: float | None = None
-    ) -> Generator[tuple[int, Event | JobFailure]]:
-        from backbench.evaluation import inference_cost
-        from backbench.evaluation import job as running
-
-        monkeypatch.setattr(inference_cost, "speed", lambda *_, **__: inference_cost.Speed(1.0, 100.0))
-        monkeypatch.setattr(inference_cost, "peak_memory", lambda *_, **__: 250.0)
-        for position, job in when_ready(jobs):
-            labels.append(job.label)
-            said: list[Event] = []
-            running.run(job, said.append)
-            yield from ((position, event) for event in said)
-
-    monkeypatch.setattr(pipeline.executors.local, "run", in_process)
-    return labels
+    monkeypatch.setattr(inference_cost, "speed", lambda *_, **__: inference_cost.Speed(1.0, 100.0))
+    monkeypatch.setattr(inference_cost, "peak_memory", lambda *_, **__: 250.0)
+    return InProcess()
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -130,7 +119,7 @@ def cell_file(swept: Swept, backbone: str) -> Path:
 
 
 def test_a_sweep_ends_with_every_cell_ok(swept: Swept) -> None:
-    assert swept.outcome == pipeline.Outcome(swept.out, already=0, counts={"ok": 2})
+    assert swept.outcome == SweepSummary(swept.out, already=0, counts={"ok": 2})
     assert swept.outcome.complete
     assert swept.table["status"].tolist() == ["ok", "ok"]
     assert set(swept.table["backbone"]) == {MOBILE, "scratch"}
@@ -235,11 +224,11 @@ def test_the_cell_keeps_what_stands_behind_its_numbers(swept: Swept) -> None:
     assert (training["chosen"], training["best_epoch"]) == (0, 1)
 
 
-def test_running_again_does_nothing_and_says_so(copy: Swept, ran: list[str]) -> None:
+def test_running_again_does_nothing_and_says_so(copy: Swept, ran: InProcess) -> None:
     before = digests(copy.out)
-    again = sweep.run(copy.request)
+    again = sweep.run(copy.request, executor=ran)
     assert (again.already, again.counts) == (2, {"ok": 2})
-    assert ran == []
+    assert ran.labels == []
     assert digests(copy.out) == before
 
 
@@ -257,7 +246,7 @@ def test_the_mistakes_are_kept_as_thumbnails_of_the_decoded_images(swept: Swept,
     assert store.read_run(swept.out).images is True
 
 
-def test_private_images_are_removed_and_stay_out_until_they_are_asked_for(copy: Swept, ran: list[str]) -> None:
+def test_private_images_are_removed_and_stay_out_until_they_are_asked_for(copy: Swept, ran: InProcess) -> None:
     def shown() -> bool:
         folder, page = (copy.out / name for name in ("thumbnails", "leaderboard.html"))
         assert folder.exists() == ("data:image" in page.read_text())
@@ -265,29 +254,25 @@ def test_private_images_are_removed_and_stay_out_until_they_are_asked_for(copy: 
 
     assert shown()
     for asked, expected in ((False, False), (None, False), (True, True), (None, True)):
-        assert sweep.run(replace(copy.request, images=asked)).counts == {"ok": 2}
+        assert sweep.run(replace(copy.request, images=asked), executor=ran).counts == {"ok": 2}
         assert shown() == expected
         assert store.read_run(copy.out).images is expected
-    assert ran == []
+    assert ran.labels == []
 
 
-def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_page(
-    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_page(copy: Swept, ran: InProcess) -> None:
     key = CellKey(MOBILE, "none", 32, "all", 0)
-    scratch = key.with_spec(backbone="scratch", freeze="none")
+    scratch = replace(key, backbone="scratch", freeze="none")
     before = store.read_run(copy.out)
     assert before.planned == (key, scratch)
     more = replace(copy.request, freeze="all,all-1", seeds=2)
-    in_process = pipeline.executors.local.run
 
     def interrupted(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | JobFailure]]:
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(pipeline.executors.local, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(more)
+        sweep.run(more, executor=interrupted)
     record = store.read_run(copy.out)
     added = [
         replace(key, seed=1),
@@ -298,26 +283,20 @@ def test_what_a_sweep_that_is_cut_off_still_owes_is_in_its_record_and_on_the_pag
     assert len(record.command.splitlines()) == 2, "the command that goes on is on the page"
     assert (record.finished, record.jobs) == (before.finished, before.jobs)
     assert "4 of 6 cells were not measured" in build.write_report(copy.out).read_text()
-    monkeypatch.setattr(pipeline.executors.local, "run", in_process)
-    assert sweep.run(more).counts == {"ok": 6}
+    assert sweep.run(more, executor=ran).counts == {"ok": 6}
     assert "has not come to its end" not in (copy.out / "leaderboard.html").read_text()
 
 
-def test_images_that_became_private_are_gone_even_where_the_sweep_is_cut_off(
-    copy: Swept, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_that_became_private_are_gone_even_where_the_sweep_is_cut_off(copy: Swept) -> None:
     def interrupted(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | JobFailure]]:
         raise KeyboardInterrupt
         yield
 
-    in_process = pipeline.executors.local.run
-    monkeypatch.setattr(pipeline.executors.local, "run", interrupted)
     private = replace(copy.request, images=False)
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(private)
+        sweep.run(private, executor=interrupted)
     assert not (copy.out / "leaderboard.html").exists()
     assert not (copy.out / "thumbnails").exists()
-    monkeypatch.setattr(pipeline.executors.local, "run", in_process)
     sweep.run(replace(private, images=None))
     assert "data:image" not in (copy.out / "leaderboard.html").read_text()
 
@@ -336,14 +315,14 @@ def test_a_cache_that_was_emptied_meanwhile_costs_the_pictures_only(tmp_path: Pa
 
 @pytest.mark.parametrize("backbone", [MOBILE, "scratch"])
 def test_only_the_missing_cell_is_measured_again_and_gives_the_same_numbers(
-    copy: Swept, ran: list[str], backbone: str
+    copy: Swept, ran: InProcess, backbone: str
 ) -> None:
     label = f"{MOBILE} (random weights)" if backbone == MOBILE else "scratch"
     before, expected = digests(copy.out), copy.row(backbone)
     cell_file(copy, backbone).unlink()
-    again = sweep.run(copy.request)
+    again = sweep.run(copy.request, executor=ran)
     assert (again.already, again.counts) == (1, {"ok": 2})
-    assert ran == [label]
+    assert ran.labels == [label]
     found = copy.row(backbone)
     for name in expected.keys() - set(TIMES):
         assert found[name] == expected[name], name
@@ -353,7 +332,7 @@ def test_only_the_missing_cell_is_measured_again_and_gives_the_same_numbers(
     assert set(after) == set(before)
 
 
-def test_features_are_not_computed_again(copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_not_computed_again(copy: Swept, ran: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     from backbench.features.engines import keras_engine
 
     def forbidden(*_: Any) -> Iterator[Any]:
@@ -361,15 +340,15 @@ def test_features_are_not_computed_again(copy: Swept, ran: list[str], monkeypatc
 
     monkeypatch.setattr(keras_engine, "forward", forbidden)
     cell_file(copy, MOBILE).unlink()
-    assert sweep.run(copy.request).counts == {"ok": 2}
+    assert sweep.run(copy.request, executor=ran).counts == {"ok": 2}
 
 
-def test_fresh_measures_again_and_each_seed_of_a_random_backbone_is_a_cell(copy: Swept, ran: list[str]) -> None:
+def test_fresh_measures_again_and_each_seed_of_a_random_backbone_is_a_cell(copy: Swept, ran: InProcess) -> None:
     (copy.out / "notes.txt").write_text("mine")
     known = copy.row(MOBILE)
-    again = sweep.run(replace(copy.request, backbones=MOBILE, seeds=2, fresh=True))
+    again = sweep.run(replace(copy.request, backbones=MOBILE, seeds=2, fresh=True), executor=ran)
     assert (again.already, again.counts) == (0, {"ok": 2})
-    assert ran == [f"{MOBILE} (random weights)"]
+    assert ran.labels == [f"{MOBILE} (random weights)"]
     found = copy.table.set_index("seed")
     assert set(found["backbone"]) == {MOBILE}, "what was there is gone"
     assert (copy.out / "notes.txt").read_text() == "mine", "what is not ours stays"
@@ -378,38 +357,35 @@ def test_fresh_measures_again_and_each_seed_of_a_random_backbone_is_a_cell(copy:
     assert found.loc[1, "test_nll"] != known["test_nll"], "another seed is another network"
 
 
-def test_a_depth_that_a_backbone_lacks_is_a_skipped_row_with_its_reason(copy: Swept, ran: list[str]) -> None:
+def test_a_depth_that_a_backbone_lacks_is_a_skipped_row_with_its_reason(copy: Swept, ran: InProcess) -> None:
     request = replace(copy.request, freeze="all,all-9")
     for _ in range(2):
-        outcome = sweep.run(request)
+        outcome = sweep.run(request, executor=ran)
         assert (outcome.already, outcome.counts) == (2, {"ok": 2, "skipped": 1})
         assert not outcome.complete
-    assert ran == [], "there is nothing to measure"
+    assert ran.labels == [], "there is nothing to measure"
     (skipped,) = copy.table[copy.table["status"] == "skipped"].to_dict("records")
     assert (skipped["backbone"], skipped["freeze"], skipped["freeze_depth"]) == (MOBILE, "all-9", 0)
     assert f"{MOBILE} has 5 stages" in skipped["reason"]
     assert len(copy.table) == 3
 
 
-def test_what_a_job_has_to_say_is_printed(
-    copy: Swept, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_job_has_to_say_is_printed(copy: Swept, capsys: pytest.CaptureFixture[str]) -> None:
     def telling(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | JobFailure]]:
         for position, _job in when_ready(jobs):
             yield position, Message("this takes up to 90 min")
             yield position, JobFailure("failed", "and then it broke")
 
-    monkeypatch.setattr(pipeline.executors.local, "run", telling)
-    sweep.run(replace(copy.request, backbones=MOBILE, freeze="none"))
+    sweep.run(replace(copy.request, backbones=MOBILE, freeze="none"), executor=telling)
     printed = capsys.readouterr().out
     assert printed.index("this takes up to 90 min") < printed.index("and then it broke")
 
 
-def test_depths_are_added_to_what_is_there(copy: Swept, ran: list[str]) -> None:
+def test_depths_are_added_to_what_is_there(copy: Swept, ran: InProcess) -> None:
     known = copy.row(MOBILE)
-    again = sweep.run(replace(copy.request, backbones=MOBILE, freeze="all,all-1"))
+    again = sweep.run(replace(copy.request, backbones=MOBILE, freeze="all,all-1"), executor=ran)
     assert (again.already, again.counts) == (1, {"ok": 2})
-    assert ran == [f"{MOBILE} (random weights)"]
+    assert ran.labels == [f"{MOBILE} (random weights)"]
     rows = copy.table[copy.table["backbone"] == MOBILE].set_index("freeze")
     assert rows["freeze_depth"].to_dict() == {"all": 5, "all-1": 4}
     assert rows.loc["all", "cell_id"] == known["cell_id"], "it was not measured again"
@@ -423,11 +399,11 @@ def test_depths_are_added_to_what_is_there(copy: Swept, ran: list[str]) -> None:
 
 @pytest.mark.parametrize(("keep", "expected"), [(None, {"scratch"}), ("all", {"all", "scratch"}), ("none", set())])
 def test_trained_weights_stay_as_asked(
-    swept: Swept, ran: list[str], tmp_path: Path, keep: str | None, expected: set[str]
+    swept: Swept, ran: InProcess, tmp_path: Path, keep: str | None, expected: set[str]
 ) -> None:
     """Of the network the better depth, unless all or none are wanted; a folder keeps to what it was told."""
     request = replace(swept.request, out=tmp_path / "digits", keep_models=keep, freeze="all,all-1")
-    sweep.run(request)
+    sweep.run(request, executor=ran)
     found = store.read_table(tmp_path / "digits").set_index("cell_id")
     better = found[found["backbone"] == MOBILE]["selection_score"].astype(float).idxmax()
     names = {cell_id: "scratch" if row["backbone"] == "scratch" else row["freeze"] for cell_id, row in found.iterrows()}
@@ -437,25 +413,25 @@ def test_trained_weights_stay_as_asked(
         assert store.file_of(request.out, cell_id, "models") is not None, "its digest is that of the record"
     assert not [path for path in (tmp_path / "digits").rglob(".*") if path.name != ".lock"]
     before = digests(request.out)
-    sweep.run(replace(request, keep_models=None))
+    sweep.run(replace(request, keep_models=None), executor=ran)
     assert digests(request.out) == before
 
 
-def test_weights_that_were_not_kept_are_made_again_for_who_asks_for_all(copy: Swept, ran: list[str]) -> None:
+def test_weights_that_were_not_kept_are_made_again_for_who_asks_for_all(copy: Swept, ran: InProcess) -> None:
     expected = {name: copy.row(name) for name in (MOBILE, "scratch")}
     store.keep_models(copy.out, {expected[MOBILE]["cell_id"]})
-    again = sweep.run(replace(copy.request, keep_models="all"))
-    assert ran == ["scratch"]
+    again = sweep.run(replace(copy.request, keep_models="all"), executor=ran)
+    assert ran.labels == ["scratch"]
     assert (again.already, again.counts) == (1, {"ok": 2})
     assert store.models(copy.out) == {row["cell_id"] for row in expected.values()}
     for name in expected["scratch"].keys() - set(TIMES):
         assert copy.row("scratch")[name] == expected["scratch"][name], name
-    assert sweep.run(replace(copy.request, keep_models="all")).already == 2
-    assert ran == ["scratch"]
+    assert sweep.run(replace(copy.request, keep_models="all"), executor=ran).already == 2
+    assert ran.labels == ["scratch"]
 
 
 def test_a_cell_is_not_lost_when_its_weights_cannot_be_made_again(
-    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    copy: Swept, ran: InProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | JobFailure]]:
         for position, _job in when_ready(jobs):
@@ -463,121 +439,110 @@ def test_a_cell_is_not_lost_when_its_weights_cannot_be_made_again(
 
     expected = copy.row("scratch")
     store.keep_models(copy.out, ())
-    monkeypatch.setattr(pipeline.executors.local, "run", broken)
-    assert sweep.run(replace(copy.request, backbones="scratch", keep_models="all")).counts == {"ok": 1}
+    assert sweep.run(replace(copy.request, backbones="scratch", keep_models="all"), executor=broken).counts == {"ok": 1}
     assert copy.row("scratch") == expected
     assert "killed by SIGKILL; what was measured earlier stays" in capsys.readouterr().out
 
 
-def test_asking_for_no_weights_deletes_those_that_are_there(copy: Swept, ran: list[str]) -> None:
+def test_asking_for_no_weights_deletes_those_that_are_there(copy: Swept, ran: InProcess) -> None:
     assert store.models(copy.out)
-    sweep.run(replace(copy.request, keep_models="none"))
+    sweep.run(replace(copy.request, keep_models="none"), executor=ran)
     assert not (copy.out / "models").exists()
-    assert ran == []
+    assert ran.labels == []
     assert store.read_run(copy.out).resolved["keep_models"] == "none"
 
 
-def test_what_a_killed_job_left_half_written_is_gone(copy: Swept, ran: list[str]) -> None:
+def test_what_a_killed_job_left_half_written_is_gone(copy: Swept, ran: InProcess) -> None:
     draft = store.drafts(copy.out) / ".0123.npz"
     draft.write_bytes(b"half")
-    sweep.run(copy.request)
+    sweep.run(copy.request, executor=ran)
     assert not draft.exists()
 
 
-def test_more_backbones_are_added_to_what_is_there(copy: Swept, ran: list[str]) -> None:
-    again = sweep.run(replace(copy.request, seeds=2, backbones="scratch"))
+def test_more_backbones_are_added_to_what_is_there(copy: Swept, ran: InProcess) -> None:
+    again = sweep.run(replace(copy.request, seeds=2, backbones="scratch"), executor=ran)
     assert (again.already, again.counts) == (1, {"ok": 2})
-    assert ran == ["scratch"]
+    assert ran.labels == ["scratch"]
     assert sorted(copy.table["backbone"]) == [MOBILE, "scratch", "scratch"]
 
 
 @pytest.mark.parametrize("other", ["dataset", "selection"])
-def test_results_of_other_data_are_not_touched(copy: Swept, ran: list[str], tmp_path: Path, other: str) -> None:
+def test_results_of_other_data_are_not_touched(copy: Swept, ran: InProcess, tmp_path: Path, other: str) -> None:
     request = replace(copy.request, limit=50)
     if other == "dataset":
         request = replace(copy.request, dataset=str(photos(tmp_path / "fruit")), limit=None)
     before = digests(copy.out)
     with pytest.raises(RequestError) as refused:
-        sweep.run(request)
+        sweep.run(request, executor=ran)
     message = str(refused.value)
     assert str(copy.out) in message
     assert "--out" in message
     assert ("selection" in message) == (other == "selection")
-    assert ran == []
+    assert ran.labels == []
     assert digests(copy.out) == before
 
 
 @pytest.mark.parametrize(
     "change", [{"epochs": 2}, {"batch_size": 8}, {"resize": "crop"}, {"augment": "none"}, {"views": 2}]
 )
-def test_one_table_does_not_mix_recipes(copy: Swept, ran: list[str], change: dict[str, Any]) -> None:
+def test_one_table_does_not_mix_recipes(copy: Swept, ran: InProcess, change: dict[str, Any]) -> None:
     before = digests(copy.out)
     with pytest.raises(RequestError) as refused:
-        sweep.run(replace(copy.request, **change))
+        sweep.run(replace(copy.request, **change), executor=ran)
     (name,) = change
     assert f"--{name.replace('_', '-')}" in str(refused.value)
-    assert ran == []
+    assert ran.labels == []
     assert digests(copy.out) == before
 
 
-def test_scores_of_another_protocol_are_not_mixed_in(copy: Swept, ran: list[str]) -> None:
+def test_scores_of_another_protocol_are_not_mixed_in(copy: Swept, ran: InProcess) -> None:
     record = store.read_run(copy.out)
     store.write_run(
         copy.out, msgspec.structs.replace(record, protocol={**record.protocol, "version": PROTOCOL_VERSION - 1})
     )
     before = digests(copy.out)
     with pytest.raises(RequestError, match=f"protocol {PROTOCOL_VERSION - 1}.*--out.*--fresh"):
-        sweep.run(copy.request)
-    assert ran == []
+        sweep.run(copy.request, executor=ran)
+    assert ran.labels == []
     assert digests(copy.out) == before
 
 
-def test_a_failed_job_is_a_row_with_its_reason_and_is_tried_again(
-    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_process = pipeline.executors.local.run
-
+def test_a_failed_job_is_a_row_with_its_reason_and_is_tried_again(copy: Swept, ran: InProcess) -> None:
     def broken(jobs: Iterable[tuple[int, Job] | None], **_: Any) -> Generator[tuple[int, Event | JobFailure]]:
         for position, _job in when_ready(jobs):
             yield position, JobFailure("failed", "the job was killed by SIGKILL")
 
     cell_file(copy, "scratch").unlink()
-    monkeypatch.setattr(pipeline.executors.local, "run", broken)
-    outcome = sweep.run(copy.request)
+    outcome = sweep.run(copy.request, executor=broken)
     assert outcome.counts == {"ok": 1, "failed": 1}
     assert not outcome.complete
     row = copy.row("scratch")
     assert (row["status"], row["reason"]) == ("failed", "the job was killed by SIGKILL")
     assert pd.isna(row["test_acc"])
     assert "killed by SIGKILL" in (copy.out / "leaderboard.html").read_text()
-    monkeypatch.setattr(pipeline.executors.local, "run", in_process)
-    assert sweep.run(copy.request).counts == {"ok": 2}
+    assert sweep.run(copy.request, executor=ran).counts == {"ok": 2}
     assert copy.row("scratch")["status"] == "ok"
 
 
 def test_an_interrupted_sweep_keeps_what_was_finished_and_goes_on_from_there(
-    swept: Swept, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    swept: Swept, ran: InProcess, tmp_path: Path
 ) -> None:
-    in_process = pipeline.executors.local.run
-
     def interrupted(
         jobs: Iterable[tuple[int, Job] | None], **options: Any
     ) -> Generator[tuple[int, Event | JobFailure]]:
-        for position, event in in_process(jobs, **options):
+        for position, event in ran(jobs, **options):
             yield position, event
             if isinstance(event, CellFinished):
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline.executors.local, "run", interrupted)
     request = replace(swept.request, out=tmp_path / "digits")
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(request)
+        sweep.run(request, executor=interrupted)
     assert store.read_table(tmp_path / "digits")["status"].tolist() == ["ok"]
     assert store.read_run(tmp_path / "digits").dataset.name == "digits"
-    monkeypatch.setattr(pipeline.executors.local, "run", in_process)
-    again = sweep.run(request)
+    again = sweep.run(request, executor=ran)
     assert (again.already, again.counts) == (1, {"ok": 2})
-    assert ran == [f"{MOBILE} (random weights)", "scratch"]
+    assert ran.labels == [f"{MOBILE} (random weights)", "scratch"]
     assert (tmp_path / "digits/leaderboard.html").exists()
 
 
@@ -598,34 +563,29 @@ def photos(root: Path, grocery: Path | None = None) -> Path:
     return root
 
 
-def test_the_next_size_is_decoded_while_a_job_computes(
-    cache: Path, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_process = pipeline.executors.local.run
-
+def test_the_next_size_is_decoded_while_a_job_computes(cache: Path, ran: InProcess, tmp_path: Path) -> None:
     def sides() -> set[int]:
         return {np.load(path, mmap_mode="r").shape[1] for path in (cache / "pixels").glob("[!.]*.npy")}
 
     def watched(jobs: Iterable[tuple[int, Job] | None], **options: Any) -> Generator[tuple[int, Event | JobFailure]]:
-        for position, event in in_process(jobs, **options):
+        for position, event in ran(jobs, **options):
             until = time.monotonic() + 20
             while position == 0 and 128 not in sides() and time.monotonic() < until:
                 time.sleep(0.05)
             assert 128 in sides()
             yield position, event
 
-    monkeypatch.setattr(pipeline.executors.local, "run", watched)
     assert 128 not in sides()
     request = Request(
         dataset=str(photos(tmp_path / "colours")), backbones=f"{MOBILE},scratch", weights="none", freeze="all",
         epochs=1, mirrors=False, out=tmp_path / "out",
     )  # fmt: skip
-    assert sweep.run(request).counts == {"ok": 2}
+    assert sweep.run(request, executor=watched).counts == {"ok": 2}
     assert store.read_table(tmp_path / "out")["image_size"].tolist() == [224, 128]
 
 
 def test_a_size_that_no_job_needs_any_more_is_kept_to_the_limit_too(
-    cache: Path, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, ran: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = tmp_path / "cache"
     monkeypatch.setenv("BACKBENCH_CACHE", str(mine))
@@ -634,25 +594,26 @@ def test_a_size_that_no_job_needs_any_more_is_kept_to_the_limit_too(
         dataset=str(photos(tmp_path / "colours")), backbones=f"{MOBILE},scratch", weights="none", freeze="all",
         epochs=1, mirrors=False, out=tmp_path / "out",
     )  # fmt: skip
-    assert sweep.run(request).counts == {"ok": 2}
+    assert sweep.run(request, executor=ran).counts == {"ok": 2}
     left = [np.load(path, mmap_mode="r").shape[1] for path in (mine / "pixels").glob("[!.]*.npy")]
     assert left == [224], "the page shows images of the first size"
 
 
 def test_weights_that_cannot_be_had_are_a_skipped_cell_and_exit_code_3(
-    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
+    copy: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(backbone: Any, **_: Any) -> Weights:
         raise UnavailableError(f"no weights for {backbone.name}: every source is down; fetch them elsewhere")
 
     monkeypatch.setattr(weights_prefetch, "find_weights", unreachable)
+    before = (copy.out / "logs").stat().st_mtime_ns
     asked = ["sweep", "--backbones", f"{MOBILE},scratch", "--freeze", "all", "--limit", "60", "--image-size", "32"]
     asked += ["--epochs", "1"]
     found = CliRunner().invoke(main, [*asked, "--out", str(copy.out)], catch_exceptions=False)
     assert found.exit_code == 3
     assert "1 skipped" in found.stderr
     assert "every source is down" in found.stdout
-    assert ran == [], "scratch was there already, and the sweep went on to it"
+    assert (copy.out / "logs").stat().st_mtime_ns == before, "scratch was there already, and the sweep went on to it"
     skipped = copy.table[copy.table["status"] == "skipped"].to_dict("records")
     assert [(row["backbone"], row["weights"]) for row in skipped] == [(MOBILE, "imagenet")]
     assert skipped[0]["reason"].endswith("every source is down; fetch them elsewhere")
@@ -681,30 +642,31 @@ def test_who_runs_jobs_is_not_held_up_while_the_weights_of_the_next_come(
         yield from ()
 
     monkeypatch.setattr(weights_prefetch, "find_weights", slow)
-    monkeypatch.setattr(pipeline.executors.local, "run", asking)
-    assert sweep.run(replace(copy.request, backbones=MOBILE, weights="imagenet")).counts == {"skipped": 1}
+    assert sweep.run(replace(copy.request, backbones=MOBILE, weights="imagenet"), executor=asking).counts == {
+        "skipped": 1
+    }
 
 
 def test_what_was_measured_still_counts_when_its_weights_cannot_be_had_any_more(
-    cache: Path, ran: list[str], tmp_path: Path, shared_weights: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, ran: InProcess, tmp_path: Path, shared_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(shared_weights, tmp_path / "keras/models")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     request = Request(backbones=MOBILE, freeze="all", limit=20, image_size=32, mirrors=False, out=tmp_path / "out")
-    assert sweep.run(request).counts == {"ok": 1}
+    assert sweep.run(request, executor=ran).counts == {"ok": 1}
     before = digests(tmp_path / "out")
 
     def unreachable(*_: Any, **__: Any) -> Weights:
         raise UnavailableError("every source is down")
 
     monkeypatch.setattr(weights_prefetch, "find_weights", unreachable)
-    again = sweep.run(request)
+    again = sweep.run(request, executor=ran)
     assert (again.already, again.counts) == (1, {"ok": 1})
     assert digests(tmp_path / "out") == before
 
 
 def test_nothing_at_hand_and_no_network_is_said_within_the_sweep(
-    cache: Path, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, ran: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same through all of the real sources, of which the only one on the network refuses at once."""
     from backbench.backbones.weights import resolve
@@ -716,7 +678,7 @@ def test_nothing_at_hand_and_no_network_is_said_within_the_sweep(
     monkeypatch.setattr(resolve, "download", refuse)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     request = Request(backbones="VGG16,Xception", limit=20, image_size=71, mirrors=False, out=tmp_path / "out")
-    assert sweep.run(request).counts == {"skipped": 4}
+    assert sweep.run(request, executor=ran).counts == {"skipped": 4}
     table = store.read_table(tmp_path / "out")
     assert table["status"].tolist() == ["skipped"] * 4
     assert sorted(zip(table["backbone"], table["freeze"], strict=True)) == [
@@ -729,12 +691,12 @@ def test_nothing_at_hand_and_no_network_is_said_within_the_sweep(
         assert row["backbone"] in row["reason"]
         assert "backbench fetch" in row["reason"], "what to do about it"
     assert (tmp_path / "out/leaderboard.html").exists()
-    assert ran == []
+    assert ran.labels == []
 
 
 def test_pretrained_features_beat_random_ones_by_far_on_photos(
     cache: Path,
-    ran: list[str],
+    ran: InProcess,
     tmp_path: Path,
     grocery: Path,
     shared_weights: Path,
@@ -749,8 +711,8 @@ def test_pretrained_features_beat_random_ones_by_far_on_photos(
     request = Request(
         dataset=str(dataset), backbones=MOBILE, freeze="all", weights="imagenet,none", image_size=96, out=out
     )
-    assert sweep.run(request).counts == {"ok": 2}
-    assert ran == [MOBILE, f"{MOBILE} (random weights)"]
+    assert sweep.run(request, executor=ran).counts == {"ok": 2}
+    assert ran.labels == [MOBILE, f"{MOBILE} (random weights)"]
     table = store.read_table(out).set_index("weights")
     assert table.loc["imagenet", "weights_source"] == "keras cache"
     assert table.loc["none", "weights_source"] == "random initialisation"
@@ -763,20 +725,15 @@ def test_pretrained_features_beat_random_ones_by_far_on_photos(
     assert json.loads((out / "run.json").read_text())["dataset"]["counts"] == {"train": 60, "val": 15, "test": 60}
 
 
-def test_cells_that_broke_are_stored_and_the_others_of_the_job_go_on(
-    copy: Swept, ran: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_process = pipeline.executors.local.run
-
+def test_cells_that_broke_are_stored_and_the_others_of_the_job_go_on(copy: Swept, ran: InProcess) -> None:
     def one_breaks(jobs: Iterable[tuple[int, Job] | None], **options: Any) -> Generator[tuple[int, Event | JobFailure]]:
         for position, job in when_ready(jobs):
             assert job.cells is not None
             assert len(job.cells) == 2
             yield position, JobFailure("failed", "stopped by --timeout: it took longer than 1s", job.cells[:1])
-            yield from in_process([(position, job.owing(job.cells[1:]))], **options)
+            yield from ran([(position, job.owing(job.cells[1:]))], **options)
 
-    monkeypatch.setattr(pipeline.executors.local, "run", one_breaks)
-    outcome = sweep.run(replace(copy.request, backbones="scratch", seeds=3))
+    outcome = sweep.run(replace(copy.request, backbones="scratch", seeds=3), executor=one_breaks)
     assert outcome.counts == {"ok": 2, "failed": 1}
     rows = copy.table.set_index("seed").loc[lambda table: table["backbone"] == "scratch"]
     assert rows["status"].to_dict() == {0: "ok", 1: "failed", 2: "ok"}
@@ -785,7 +742,7 @@ def test_cells_that_broke_are_stored_and_the_others_of_the_job_go_on(
 
 @pytest.mark.parametrize("folder", ["predictions", "cells"])
 def test_a_full_disk_ends_a_sweep_with_one_line_and_costs_nothing_that_was_stored(
-    swept: Swept, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+    swept: Swept, ran: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     request = replace(swept.request, out=tmp_path / "digits")
     fsync = os.fsync
@@ -798,41 +755,41 @@ def test_a_full_disk_ends_a_sweep_with_one_line_and_costs_nothing_that_was_store
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RequestError) as stopped:
-        sweep.run(request)
+        sweep.run(request, executor=ran)
     assert "No space left on device" in str(stopped.value)
     assert "the same command goes on from there" in str(stopped.value)
     assert "\n" not in str(stopped.value)
     monkeypatch.setattr(os, "fsync", fsync)
     assert store.read_table(tmp_path / "digits")["status"].tolist() == ["ok"]
-    again = sweep.run(request)
+    again = sweep.run(request, executor=ran)
     assert (again.already, again.counts) == (1, {"ok": 2})
     assert integrity.look_at(tmp_path / "digits") == []
 
 
 @pytest.mark.parametrize("name", ["predictions", "logs"])
 def test_what_cannot_be_written_to_is_said_before_anything_is_measured(
-    swept: Swept, ran: list[str], tmp_path: Path, name: str
+    swept: Swept, ran: InProcess, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / name).write_text("not a folder")
     with pytest.raises(RequestError, match=rf"cannot write to .*{name} \(.* is not a folder\): choose another folder"):
-        sweep.run(replace(swept.request, out=tmp_path / "digits"))
-    assert ran == []
+        sweep.run(replace(swept.request, out=tmp_path / "digits"), executor=ran)
+    assert ran.labels == []
     assert [path.name for path in (tmp_path / "digits").iterdir()] == [name]
 
 
 @pytest.mark.parametrize(("folder", "named"), [("cells", "json"), ("predictions", "npz"), ("heads", "npz")])
 def test_a_damaged_file_is_set_aside_and_its_cell_is_measured_again_to_the_same_values(
-    copy: Swept, ran: list[str], capsys: pytest.CaptureFixture[str], folder: str, named: str
+    copy: Swept, ran: InProcess, capsys: pytest.CaptureFixture[str], folder: str, named: str
 ) -> None:
     path = copy.out / folder / f"{copy.row(MOBILE)['cell_id']}.{named}"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
     before = copy.table
-    outcome = sweep.run(copy.request)
+    outcome = sweep.run(copy.request, executor=ran)
     assert (outcome.already, outcome.counts) == (1, {"ok": 2})
-    assert ran == [f"{MOBILE} (random weights)"]
+    assert ran.labels == [f"{MOBILE} (random weights)"]
     assert path.with_name(f"{path.name}.damaged").read_bytes() == content
     assert f"it was set aside as {folder}/{path.name}.damaged" in capsys.readouterr().out
     pd.testing.assert_frame_equal(copy.table.drop(columns=TIMES), before.drop(columns=TIMES))
@@ -840,13 +797,13 @@ def test_a_damaged_file_is_set_aside_and_its_cell_is_measured_again_to_the_same_
 
 
 def test_a_damaged_record_of_the_run_is_written_anew_by_the_same_command(
-    copy: Swept, ran: list[str], capsys: pytest.CaptureFixture[str]
+    copy: Swept, ran: InProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = copy.out / "run.json"
     before, cells = store.read_run(copy.out), store.read_cells(copy.out)
     damaged = path.read_bytes()[:-100]
     path.write_bytes(damaged)
-    outcome = sweep.run(copy.request)
+    outcome = sweep.run(copy.request, executor=ran)
     assert (outcome.already, outcome.counts, ran) == (2, {"ok": 2}, [])
     assert "run.json is damaged: kept as run.json.damaged and written anew" in capsys.readouterr().out
     assert (copy.out / "run.json.damaged").read_bytes() == damaged
@@ -869,30 +826,30 @@ def test_a_damaged_record_of_the_run_is_written_anew_by_the_same_command(
     ],
 )
 def test_a_damaged_record_of_the_run_is_left_to_the_command_that_made_the_cells(
-    copy: Swept, ran: list[str], change: dict[str, Any], named: str
+    copy: Swept, ran: InProcess, change: dict[str, Any], named: str
 ) -> None:
     (copy.out / "run.json").write_text("{")
     before = digests(copy.out)
     with pytest.raises(RequestError, match=rf"run.json is damaged.*\(another {named}\).*--out.*--fresh"):
-        sweep.run(replace(copy.request, backbones="scratch", seeds=2, **change))
+        sweep.run(replace(copy.request, backbones="scratch", seeds=2, **change), executor=ran)
     assert digests(copy.out) == before
-    assert ran == []
+    assert ran.labels == []
 
 
-def test_a_sweep_that_was_killed_before_it_wrote_table_and_page_writes_them(copy: Swept, ran: list[str]) -> None:
+def test_a_sweep_that_was_killed_before_it_wrote_table_and_page_writes_them(copy: Swept, ran: InProcess) -> None:
     expected = copy.table
     store.write_table(copy.out, expected.iloc[:1])
     (copy.out / "leaderboard.html").unlink()
-    outcome = sweep.run(copy.request)
+    outcome = sweep.run(copy.request, executor=ran)
     assert (outcome.already, ran) == (2, [])
     pd.testing.assert_frame_equal(copy.table, expected)
     assert integrity.look_at(copy.out) == []
 
 
-def test_the_same_jobs_in_another_order_give_the_same_cells(copy: Swept, ran: list[str], tmp_path: Path) -> None:
+def test_the_same_jobs_in_another_order_give_the_same_cells(copy: Swept, ran: InProcess, tmp_path: Path) -> None:
     turned = replace(copy.request, backbones=f"scratch,{MOBILE}", out=tmp_path / "turned")
-    sweep.run(turned)
-    assert ran == ["scratch", f"{MOBILE} (random weights)"]
+    sweep.run(turned, executor=ran)
+    assert ran.labels == ["scratch", f"{MOBILE} (random weights)"]
     found = store.read_table(tmp_path / "turned")
     pd.testing.assert_frame_equal(found.drop(columns=TIMES), copy.table.drop(columns=TIMES))
     for cell_id in found["cell_id"]:
@@ -901,7 +858,7 @@ def test_the_same_jobs_in_another_order_give_the_same_cells(copy: Swept, ran: li
 
 
 def test_the_cache_is_kept_to_its_size_but_for_what_is_in_use(
-    copy: Swept, ran: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Swept, ran: InProcess, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = tmp_path / "cache"
     shutil.copytree(cache, mine)
@@ -909,6 +866,6 @@ def test_the_cache_is_kept_to_its_size_but_for_what_is_in_use(
     monkeypatch.setenv("BACKBENCH_CACHE", str(mine))
     monkeypatch.setenv("BACKBENCH_CACHE_LIMIT", "0")
     cell_file(copy, "scratch").unlink()
-    assert sweep.run(copy.request).counts == {"ok": 2}
+    assert sweep.run(copy.request, executor=ran).counts == {"ok": 2}
     assert not (mine / "pixels/old.npy").exists()
     assert len(list((mine / "pixels").glob("*.npy"))) == 1, "the decoded images were being read"

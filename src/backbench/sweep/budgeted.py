@@ -39,10 +39,11 @@ Groups = dict[tuple[int, Effort], list[Place]]
 
 @dataclass
 class BudgetClock:
-    """What may be spent and when that began, as of time.monotonic(); `full` is the estimate of all that was asked."""
+    """What may be spent and when that began, by `now`; `full` is the estimate of all that was asked."""
 
     budget: Budget
     began: float
+    now: Callable[[], float] = time.monotonic
     full: float = 0.0
 
     @property
@@ -107,11 +108,11 @@ class BudgetedSweep:
         return self.work.jobs
 
     def _spent(self) -> float:
-        return (time.monotonic() - self.purse.began) / max(1e-9, self.purse.seconds)
+        return (self.purse.now() - self.purse.began) / max(1e-9, self.purse.seconds)
 
     def report(self) -> str:
         """What was spent, and on what."""
-        spent = formatting.duration(time.monotonic() - self.purse.began)
+        spent = formatting.duration(self.purse.now() - self.purse.began)
         counts = self.work.outcome.counts
         asked = sum(counts.values())
         said = (
@@ -146,7 +147,7 @@ class BudgetedSweep:
 
     def _orders(self, asked: Round) -> Iterator[MeasurementRequest]:
         """Of each job the cells for which there is time, judged when its turn comes."""
-        began = time.monotonic()
+        began = self.purse.now()
         until = began + asked.share * (self.purse.deadline - began)
         groups: Groups = {}
         for step in asked.steps:
@@ -156,7 +157,7 @@ class BudgetedSweep:
         before = self.started
         for limit in (until, self.purse.deadline):
             for (position, effort), places in self._in_order(groups):
-                wanted = self._that_fit(self.jobs[position].with_effort(effort), places, limit - time.monotonic())
+                wanted = self._that_fit(self.jobs[position].with_effort(effort), places, limit - self.purse.now())
                 if wanted and (limit == until or self.started == before):  # of what is too long for a round, only one
                     self.started += 1
                     yield MeasurementRequest(position, frozenset(key for _, key in wanted), effort)

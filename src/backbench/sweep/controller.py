@@ -54,6 +54,7 @@ class SweepController:
         keep: str,
         prices: OnlineCostModel,
         bar: Bar,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.jobs, self.listing, self.directory, self.keep = jobs, listing, directory, keep
         self.outcome, self.bar = SweepSummary(directory), bar
@@ -61,7 +62,7 @@ class SweepController:
         self.changed = False
         self.summaries: list[JobRecord] = []
         self.decode_seconds: dict[int, float] = {}
-        self.prices = prices
+        self.prices, self.clock = prices, clock
         # Without what stands behind their numbers, which is large.
         self.cells = {cell.cell_id: replace(cell, trace={}) for cell in store.read_cells(directory)}
         self.held = [cell for cell in self.cells.values() if cell.status == Status.OK]
@@ -118,7 +119,7 @@ class SweepController:
             self.tried -= set(missing)
             self.bar.say(f"{job.label}: starting")
             self.ahead.start(job, [later for later in self.jobs[position + 1 :] if self._wants_pixels(later)])
-            self.running[position] = job, time.perf_counter(), self.prices.expected(job, missing)
+            self.running[position] = job, self.clock(), self.prices.expected(job, missing)
             yield position, job
 
     def take(self, position: int, event: Event | JobFailure) -> None:
@@ -136,7 +137,7 @@ class SweepController:
             if event.seconds:  # else its parts were ended before they had a last word
                 seconds = {str(phase): spent for phase, spent in event.seconds.items()}
                 self.summaries.append(JobRecord(event.label, seconds, dict(event.environment)))
-                wall = time.perf_counter() - began
+                wall = self.clock() - began
                 self.prices.learn(job, job.cells or (), said=expected, phases=event.seconds, wall=wall)
             self._over(position, job)
         elif isinstance(event, JobFailure):
@@ -207,9 +208,9 @@ class SweepController:
             return plan.with_pixels(job, listing, progress=self.bar.step)
         drafts = None if self.keep == "none" or not job.effort.complete else store.drafts(self.directory)
         job = job.with_resources(drafts=drafts)
-        began = time.perf_counter()
+        began = self.clock()
         job = yield from self.ahead.decoded(job, self.bar.step)
-        self.decode_seconds.setdefault(job.spec.image_size, time.perf_counter() - began)
+        self.decode_seconds.setdefault(job.spec.image_size, self.clock() - began)
         return job
 
     def _wants_pixels(self, job: Job) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,12 +46,19 @@ class _Prepared:
     record: RunRecord
 
 
-def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
+def run(
+    request: Request,
+    *,
+    visible: bool | None = None,
+    executor: executors.Run | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> SweepSummary:
     """Run what is missing of a sweep, store each cell as it is finished, and write the table and the leaderboard.
 
+    Jobs are run by `executor`, by default by the one that was asked for; a budget is spent by `clock`.
     Raises RequestError before anything is written when the request or the data cannot be used.
     """
-    began = time.monotonic()
+    began = clock()
     provide_home()
     sweep = _prepared(request, visible=visible)
     directory = sweep.directory
@@ -62,12 +69,20 @@ def run(request: Request, *, visible: bool | None = None) -> SweepSummary:
         jobs = longest_first(sweep.jobs, speeds, there) if request.executor == "ray" else sweep.jobs
         keep = sweep.resolved["keep_models"]
         controller = SweepController(
-            jobs, sweep.listing, directory=directory, request=sweep.request, keep=keep, prices=costs, bar=bar
+            jobs,
+            sweep.listing,
+            directory=directory,
+            request=sweep.request,
+            keep=keep,
+            prices=costs,
+            bar=bar,
+            clock=clock,
         )
         budget = options.budget_of(request)
-        search = BudgetedSweep(controller, costs, BudgetClock(budget, began)) if budget else None
+        search = BudgetedSweep(controller, costs, BudgetClock(budget, began, clock)) if budget else None
         try:
-            _measure(sweep, controller, search)
+            run_jobs = executor or executors.chosen(sweep.request, _left(controller, jobs))
+            _measure(sweep, controller, search, run_jobs)
         finally:
             renewed = _recorded(sweep, controller, costs, renewed=renewed)
         bar.say("drawing the leaderboard")
@@ -126,10 +141,11 @@ def _begun(sweep: _Prepared, bar: Bar) -> bool:
     return repaired
 
 
-def _measure(sweep: _Prepared, controller: SweepController, search: BudgetedSweep | None) -> None:
+def _measure(
+    sweep: _Prepared, controller: SweepController, search: BudgetedSweep | None, executor: executors.Run
+) -> None:
     """Run all jobs, or what a budget has time for."""
-    chosen = executors.chosen(sweep.request, _left(controller, controller.jobs))
-    run_jobs = partial(chosen, logs=sweep.directory / "logs", timeout=options.timeout_of(sweep.request))
+    run_jobs = partial(executor, logs=sweep.directory / "logs", timeout=options.timeout_of(sweep.request))
     with closing(controller.ahead):
         if search:
             search.spend(run_jobs)

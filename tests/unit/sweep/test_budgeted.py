@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from msgspec import UNSET
 from support.planned_jobs import planned
 
-from backbench import sweep
+from backbench import executors, sweep
 from backbench.budget import cost_model, online_cost_model, successive_halving
 from backbench.budget.history import past
 from backbench.cli.main import main
@@ -28,15 +28,15 @@ from backbench.core.events import CellFinished, Event, Summary
 from backbench.core.job import FULL, Effort, Job, Screening
 from backbench.core.request import Request
 from backbench.evaluation.cell_results import finished, tried
-from backbench.evaluation.fine_tuning import Epoch, Trained
-from backbench.evaluation.lr_selection import LearningRateRun
+from backbench.evaluation.fine_tuning import Trained
+from backbench.evaluation.lr_selection import Epoch, LearningRateRun
 from backbench.evaluation.workload import workload_of
-from backbench.executors import local
 from backbench.executors.retry import OUT_OF_TIME, JobFailure
 from backbench.report import build
 from backbench.results import store
-from backbench.sweep import budgeted, controller, options, pipeline
+from backbench.sweep import budgeted, controller, options
 from backbench.sweep.progress import Bar
+from backbench.sweep.summary import SweepSummary
 
 # Scores of the networks' probes; training adds to them.
 WORTH = {"MobileNetV2": 0.7, "MobileNet": 0.6, "Xception": 0.3, "VGG16": 0.2, "ResNet50": 0.15, "DenseNet121": 0.1}
@@ -58,12 +58,15 @@ class Machine:
     broken: dict[str, str] = field(default_factory=dict)
     cut_off_after: int | None = None
 
+    def sweep(self, request: Request) -> SweepSummary:
+        """A sweep by this machine and its clock."""
+        return sweep.run(request, executor=self.run, clock=lambda: self.now)
+
     def run(
         self,
         jobs: Iterable[tuple[int, Job] | None],
         *,
         logs: Path,
-        workers: int = 1,
         timeout: float | None = None,
         deadline: float | None = None,
     ) -> Generator[tuple[int, Event | JobFailure]]:
@@ -153,10 +156,6 @@ def outcome(job: Job, cell: PlannedCell) -> CellFinished:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Machine:
     made = Machine()
-    clock = SimpleNamespace(monotonic=lambda: made.now, perf_counter=lambda: made.now)
-    for module in (budgeted, controller, pipeline):
-        monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(local, "run", made.run)
     monkeypatch.setattr(successive_halving, "FEW", 0)  # these datasets are small
     monkeypatch.setattr(cost_model, "_product", lambda: 2e11)  # whatever else this CPU is doing now
     monkeypatch.setattr(build, "write_report", lambda *_, **__: None)
@@ -185,7 +184,7 @@ def by_status(out: Path) -> dict[str, set[str]]:
 def test_with_time_for_all_the_search_measures_the_best_and_drops_who_is_surely_behind(
     machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = sweep.run(request(tmp_path / "r", budget="2h"))
+    outcome = machine.sweep(request(tmp_path / "r", budget="2h"))
     assert outcome.complete
     assert outcome.counts == {"ok": 6 + 6, "pruned": 6 * 7 - 12}
     found = by_status(tmp_path / "r")
@@ -202,7 +201,7 @@ def test_with_time_for_all_the_search_measures_the_best_and_drops_who_is_surely_
 
 
 def test_a_pruned_cell_says_at_which_rung_with_which_score_and_why(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", budget="2h"))
+    machine.sweep(request(tmp_path / "r", budget="2h"))
     cells = {(cell.row.backbone, cell.row.freeze, cell.row.seed): cell for cell in store.read_cells(tmp_path / "r")}
     behind = cells["MobileNet", "all-1", 0]
     assert behind.status == "pruned"
@@ -217,7 +216,7 @@ def test_a_pruned_cell_says_at_which_rung_with_which_score_and_why(machine: Mach
 @pytest.mark.parametrize("seconds", [20, 45, 70, 100, 150])
 def test_a_budget_is_kept_and_something_is_measured(machine: Machine, tmp_path: Path, seconds: int) -> None:
     began = machine.now
-    outcome = sweep.run(request(tmp_path / "r", budget=f"{seconds}s"))
+    outcome = machine.sweep(request(tmp_path / "r", budget=f"{seconds}s"))
     assert machine.now - began <= seconds
     assert outcome.counts["ok"] >= 1
     assert sum(outcome.counts.values()) == 6 * 7
@@ -225,7 +224,7 @@ def test_a_budget_is_kept_and_something_is_measured(machine: Machine, tmp_path: 
 
 
 def test_a_job_that_cannot_end_in_time_is_not_started(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", budget="40s"))
+    machine.sweep(request(tmp_path / "r", budget="40s"))
     stopped = [entry for entry in machine.log if machine.now >= 100 + 40 - budgeted.FOR_THE_PAGE]
     assert not stopped  # the clock never came to the deadline, at which the machine would have stood still
 
@@ -242,15 +241,15 @@ def test_what_was_to_end_in_time_may_be_a_little_late(
         * workload_of(job, [cell.cell_id for cell in planned_cells(job.spec)]).frozen
     )
     monkeypatch.setitem(globals(), "START", 20 - budgeted.FOR_THE_PAGE + 20 * late - passed)
-    outcome = sweep.run(request(tmp_path / "r", backbones="MobileNetV2", freeze="all", budget="20s"))
+    outcome = machine.sweep(request(tmp_path / "r", backbones="MobileNetV2", freeze="all", budget="20s"))
     assert outcome.counts == ({"ok": 1} if measured else {"pruned": 1})
     assert machine.now - 100 <= 20 * (1 + budgeted.LATE)
 
 
 def test_a_larger_budget_goes_on_from_what_is_there(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", budget="60s"))
+    machine.sweep(request(tmp_path / "r", budget="60s"))
     first, before = by_status(tmp_path / "r"), len(machine.log)
-    sweep.run(request(tmp_path / "r", budget="2h"))
+    machine.sweep(request(tmp_path / "r", budget="2h"))
     assert first["ok"] < by_status(tmp_path / "r")["ok"]
     done = {(label, kind, cells) for label, kind, cells in machine.log[:before]}
     assert not done & set(machine.log[before:])  # nothing is measured or tried twice
@@ -258,10 +257,10 @@ def test_a_larger_budget_goes_on_from_what_is_there(machine: Machine, tmp_path: 
 
 def test_a_budget_that_reaches_nothing_leaves_everything_as_it_was(machine: Machine, tmp_path: Path) -> None:
     """Without the weights at hand, cells are still known for what they are."""
-    sweep.run(request(tmp_path / "r", budget="150s"))
+    machine.sweep(request(tmp_path / "r", budget="150s"))
     first, tries = by_status(tmp_path / "r"), _trials(tmp_path / "r")
     assert tries
-    outcome = sweep.run(request(tmp_path / "r", budget="1s"))
+    outcome = machine.sweep(request(tmp_path / "r", budget="1s"))
     assert by_status(tmp_path / "r") == first
     assert outcome.counts == {status: len(names) for status, names in first.items()}
     assert _trials(tmp_path / "r") == tries
@@ -278,24 +277,24 @@ def test_a_trial_of_a_search_that_was_cut_off_says_so(
 
     monkeypatch.setitem(globals(), "with_weights", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(request(tmp_path / "r", budget="2h"))
+        machine.sweep(request(tmp_path / "r", budget="2h"))
     (tried_one,) = [cell for cell in store.read_cells(tmp_path / "r") if cell.status == "pruned"]
     assert tried_one.reason == "the search was cut off; tried for 1 epoch, score 0.600"
 
 
 def test_what_was_screened_is_not_screened_again(machine: Machine, tmp_path: Path) -> None:
     asked = request(tmp_path / "r", backbones=",".join([*WORTH, "ResNet101", "ResNet152", "DenseNet169"]))
-    sweep.run(replace(asked, budget="100s"))
+    machine.sweep(replace(asked, budget="100s"))
     first = [entry for entry in machine.log if entry[1] == "screening"]
     assert first
     machine.log.clear()
-    sweep.run(replace(asked, budget="2h"))
+    machine.sweep(replace(asked, budget="2h"))
     assert not set(first) & set(machine.log)
 
 
 def test_what_is_measured_and_only_lacks_its_weights_is_not_pruned(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", keep_models="none"))
-    outcome = sweep.run(request(tmp_path / "r", keep_models="all", budget="40s"))
+    machine.sweep(request(tmp_path / "r", keep_models="none"))
+    outcome = machine.sweep(request(tmp_path / "r", keep_models="all", budget="40s"))
     assert by_status(tmp_path / "r").keys() == {"ok"}
     assert outcome.counts == {"ok": 6 * 7}
 
@@ -306,11 +305,11 @@ def _trials(out: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("cells", [8, 13])
 def test_a_search_that_was_cut_off_goes_on_as_if_it_had_not_been(machine: Machine, tmp_path: Path, cells: int) -> None:
-    sweep.run(request(tmp_path / "whole", budget="2h"))
+    machine.sweep(request(tmp_path / "whole", budget="2h"))
     machine.cut_off_after = cells
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(request(tmp_path / "r", budget="2h"))
-    sweep.run(request(tmp_path / "r", budget="2h"))
+        machine.sweep(request(tmp_path / "r", budget="2h"))
+    machine.sweep(request(tmp_path / "r", budget="2h"))
     found, expected = (
         {cell.key: (cell.status, cell.reason) for cell in store.read_cells(tmp_path / name)} for name in ("r", "whole")
     )
@@ -318,8 +317,8 @@ def test_a_search_that_was_cut_off_goes_on_as_if_it_had_not_been(machine: Machin
 
 
 def test_without_a_budget_what_was_pruned_is_measured(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", budget="60s"))
-    outcome = sweep.run(request(tmp_path / "r"))
+    machine.sweep(request(tmp_path / "r", budget="60s"))
+    outcome = machine.sweep(request(tmp_path / "r"))
     assert outcome.counts == {"ok": 6 * 7}
     assert by_status(tmp_path / "r").keys() == {"ok"}
 
@@ -327,10 +326,10 @@ def test_without_a_budget_what_was_pruned_is_measured(machine: Machine, tmp_path
 def test_a_share_is_of_what_everything_would_take(
     machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep.run(request(tmp_path / "whole"))
+    machine.sweep(request(tmp_path / "whole"))
     full = machine.now - 100
     began = machine.now
-    sweep.run(request(tmp_path / "r", budget="0.1"))
+    machine.sweep(request(tmp_path / "r", budget="0.1"))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("budget: ")]
     minutes, seconds = re.search(r"of (?:(\d+) min )?([\d.]+) s;", line).groups(default="0")  # type: ignore[union-attr]
     allowed = 60 * int(minutes) + float(seconds)
@@ -340,7 +339,7 @@ def test_a_share_is_of_what_everything_would_take(
 
 def test_a_job_that_fails_is_said_and_not_tried_for_ever(machine: Machine, tmp_path: Path) -> None:
     machine.broken["MobileNet"] = "made to fail"
-    outcome = sweep.run(request(tmp_path / "r", budget="2h"))
+    outcome = machine.sweep(request(tmp_path / "r", budget="2h"))
     assert not outcome.complete
     found = by_status(tmp_path / "r")
     assert found["failed"] == {"MobileNet@all#0"}
@@ -353,15 +352,15 @@ def test_a_job_that_fails_is_said_and_not_tried_for_ever(machine: Machine, tmp_p
 def test_what_failed_before_and_was_not_come_to_stays_failed(machine: Machine, tmp_path: Path) -> None:
     asked = request(tmp_path / "r", backbones="MobileNetV2,MobileNet", freeze="all")
     machine.broken["MobileNet"] = "made to fail"
-    sweep.run(asked)
-    outcome = sweep.run(replace(asked, budget="1s"))
+    machine.sweep(asked)
+    outcome = machine.sweep(replace(asked, budget="1s"))
     assert outcome.counts == {"ok": 1, "failed": 1}
     assert not outcome.complete
     assert {cell.reason for cell in store.read_cells(tmp_path / "r")} == {"", "made to fail"}
 
 
 def test_trained_weights_that_are_beaten_go_when_the_search_is_over(machine: Machine, tmp_path: Path) -> None:
-    outcome = sweep.run(request(tmp_path / "r", budget="2h"))
+    outcome = machine.sweep(request(tmp_path / "r", budget="2h"))
     assert outcome.counts["ok"] == 12
     best = next(
         cell.cell_id
@@ -372,13 +371,13 @@ def test_trained_weights_that_are_beaten_go_when_the_search_is_over(machine: Mac
 
 
 def test_a_depth_that_a_network_lacks_is_skipped_even_where_its_job_never_ran(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", budget="20s", freeze="all,all-99"))
+    machine.sweep(request(tmp_path / "r", budget="20s", freeze="all,all-99"))
     assert len(by_status(tmp_path / "r")["skipped"]) == 6 * 3
 
 
 def test_many_networks_are_screened_on_images_of_train(machine: Machine, tmp_path: Path) -> None:
     names = [*WORTH, "ResNet101", "ResNet152", "DenseNet169"]
-    sweep.run(request(tmp_path / "r", budget="2h", backbones=",".join(names), freeze="all"))
+    machine.sweep(request(tmp_path / "r", budget="2h", backbones=",".join(names), freeze="all"))
     assert [kind for _, kind, _ in machine.log[:9]] == ["screening"] * 9
     found = by_status(tmp_path / "r")
     assert "MobileNetV2@all#0" in found["ok"]
@@ -389,14 +388,14 @@ def test_many_networks_are_screened_on_images_of_train(machine: Machine, tmp_pat
 
 
 def test_the_forecast_and_its_error_are_in_the_record(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", budget="2h"))
+    machine.sweep(request(tmp_path / "r", budget="2h"))
     error = json.loads((tmp_path / "r" / "run.json").read_text())["forecast"]
     assert error["jobs"] == len(machine.log)
     assert error["taken"] == pytest.approx(machine.now - 100)
 
 
 def test_the_record_has_the_budget_in_its_command(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", budget="2h"))
+    machine.sweep(request(tmp_path / "r", budget="2h"))
     assert "--budget 2h" in store.read_run(tmp_path / "r").command
 
 
@@ -413,7 +412,8 @@ def test_budgets_are_durations_or_shares() -> None:
     assert options.budget_of(replace(asked, budget="0.25")) == options.Budget(share=0.25)
 
 
-def test_the_command_says_what_was_spent(machine: Machine, tmp_path: Path) -> None:
+def test_the_command_says_what_was_spent(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "chosen", lambda *_: machine.run)
     words = [
         "sweep",
         "--backbones",
@@ -432,7 +432,7 @@ def test_the_command_says_what_was_spent(machine: Machine, tmp_path: Path) -> No
 
 
 def test_what_measured_everything_can_be_replayed(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", backbones="MobileNetV2,MobileNet,Xception"))
+    machine.sweep(request(tmp_path / "r", backbones="MobileNetV2,MobileNet,Xception"))
     found = CliRunner().invoke(main, ["replay", str(tmp_path / "r"), "--draws", "2"])
     assert found.exit_code == 0, found.output
     # Nine candidates, 3 probes and 18 trained cells, each of which says that it took 10 s.
@@ -445,7 +445,7 @@ def test_what_measured_everything_can_be_replayed(machine: Machine, tmp_path: Pa
 
 
 def test_a_past_is_what_the_cells_say(machine: Machine, tmp_path: Path) -> None:
-    sweep.run(request(tmp_path / "r", backbones="MobileNetV2", seeds=2))
+    machine.sweep(request(tmp_path / "r", backbones="MobileNetV2", seeds=2))
     known = past(tmp_path / "r")
     assert [(arm.label, len(arm.cells), arm.epochs) for arm in sorted(known.arms, key=lambda arm: arm.label)] == [
         ("MobileNetV2@all", 1, 0), ("MobileNetV2@all-1", 2, EPOCHS), ("MobileNetV2@all-2", 2, EPOCHS),
@@ -468,7 +468,7 @@ def test_a_past_is_what_the_cells_say(machine: Machine, tmp_path: Path) -> None:
 def test_what_cannot_be_replayed_is_said_in_one_line(
     machine: Machine, tmp_path: Path, asked: dict[str, Any], said: str
 ) -> None:
-    sweep.run(request(tmp_path / "r", **asked))
+    machine.sweep(request(tmp_path / "r", **asked))
     found = CliRunner().invoke(main, ["replay", str(tmp_path / "r")])
     assert found.exit_code == 2
     assert said in found.stderr
