@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support.hostile_files import COLOURS, PLAIN, SIDE, corpus
 from support.listings import listing
-from test_store import cell, finished
+from support.stored_cells import cell, finished
 
 from backbench.core.columns import COLUMNS
 from backbench.core.errors import RequestError

@@ -16,9 +16,10 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +152,13 @@ def _be_swept(asked: Mapping[str, Any]) -> None:
     os.dup2(said, 2)
     code = 1
     try:
-        _watch(asked, os.open(folder / "moments", os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+        work = _watched(asked, os.open(folder / "moments", os.O_WRONLY | os.O_CREAT | os.O_APPEND))
         from backbench import sweep
         from backbench.core.request import Request
+        from backbench.executors import local
 
         options = {**asked["options"], "out": Path(asked["options"]["out"])}
-        code = 0 if sweep.run(Request(**options)).complete else 3
+        code = 0 if sweep.run(Request(**options), executor=partial(local.run, work=work)).complete else 3
     except BaseException:
         import traceback
 
@@ -166,11 +168,12 @@ def _be_swept(asked: Mapping[str, Any]) -> None:
         os._exit(code)
 
 
-def _watch(asked: Mapping[str, Any], trace: int) -> None:
-    """Write down every moment of this process and of its jobs, and kill them all at the one that was asked for."""
+def _watched(asked: Mapping[str, Any], trace: int) -> Callable[[Any, Any], None]:
+    """The work of jobs that writes down every moment of it, as this process does, and kills all at the one asked for."""
     from backbench.core import recipe
     from backbench.core.events import Progress
-    from backbench.evaluation import inference_cost, job
+    from backbench.evaluation import inference_cost
+    from backbench.executors import local
 
     kill = Kill(**asked["kill"]) if asked["kill"] else None
     context = multiprocessing.get_context("fork")
@@ -204,17 +207,16 @@ def _watch(asked: Mapping[str, Any], trace: int) -> None:
     # What a prediction costs is no part of the comparison: measured as little as possible.
     recipe.TIMED_BATCHES, recipe.TIMED_CALLS, inference_cost.SECONDS = (2,), 1, 0.0
     inference_cost.peak_memory = lambda *_, **__: 100.0
-    run = job.run
 
-    def told(asked_job: Any, emit: Any) -> None:
+    def work(job: Any, emit: Any) -> None:
         def telling(event: Any) -> None:
             reached(event.phase if isinstance(event, Progress) else type(event).__name__)
             emit(event)
 
-        run(asked_job, telling)
+        local.evaluate(job, telling)
 
-    job.run = told
     sys.addaudithook(hook)
+    return work
 
 
 def _plain(name: str) -> str:
