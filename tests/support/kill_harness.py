@@ -169,7 +169,7 @@ def _be_swept(asked: Mapping[str, Any]) -> None:
 
 
 def _watched(asked: Mapping[str, Any], trace: int) -> Callable[[Any, Any], None]:
-    """The work of jobs that writes down every moment of it, as this process does, and kills all at the one asked for."""
+    """The work of jobs that notes every moment of it, as this process does, and kills all at the one asked for."""
     from backbench.core import recipe
     from backbench.core.events import Progress
     from backbench.evaluation import inference_cost

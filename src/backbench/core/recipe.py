@@ -1,7 +1,7 @@
 """The recipe: every constant that a reported number depends on and that no option sets.
 
 `protocol_text` says them in run.json and on the page. Who changes one so that a
-number means something else raises `records.PROTOCOL_VERSION`.
+number means something else raises `cells.PROTOCOL_VERSION`.
 """
 
 from __future__ import annotations
