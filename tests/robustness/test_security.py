@@ -65,8 +65,8 @@ def test_nothing_that_runs_what_it_reads() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             found = modules & {name.partition(".")[0] for name in names}
-            assert found <= ({"runpy"} if path.name == "lifeline.py" else set()), path.name
-    named = [call.args[0] for _, what, call in calls() if what == "lifeline.run"]
+            assert found <= ({"runpy"} if path.name == "subprocesses.py" else set()), path.name
+    named = [call.args[0] for _, what, call in calls() if what == "subprocesses.run"]
     assert sorted(ast.unparse(name) for name in named) == ["'backbench.evaluation.inference_cost'", "'pip'"]
     forbidden = re.compile(
         r"eval|exec|compile|__import__|os\.system|os\.popen|yaml\.\w*load|pd\.read_pickle|torch\.load"
@@ -84,7 +84,7 @@ def test_no_check_of_a_host_is_turned_off() -> None:
 
 def test_programs_are_started_without_a_shell_and_ours_without_the_users_folder() -> None:
     started = [(where, call) for where, what, call in calls() if what.startswith("subprocess.")]
-    assert {where for where, _ in started} == {"lifeline.py", "features/device.py", "provenance.py"}
+    assert {where for where, _ in started} == {"core/subprocesses.py", "features/device.py", "results/run_record.py"}
     assert all(keyword(call, "shell") is None for _, call in started)
     lists = [node for path in MODULES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.List)]
     ours = [[ast.unparse(part) for part in node.elts] for node in lists if "sys.executable" in ast.unparse(node)]
