@@ -115,7 +115,8 @@ def _cost(task: MeasureCells, resources: Resources, network: Network, clock: Clo
     """What inference costs; of cells that are only tried nobody asks."""
     if not task.schedule.complete:
         return {}
-    model, precision = network.deployed()
+    with clock.phase(Phase.BUILDING):
+        model, precision = network.deployed()
     return inference_cost.columns(task.spec, resources, model, clock, precision=precision)
 
 
