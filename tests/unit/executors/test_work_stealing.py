@@ -12,7 +12,6 @@ from backbench.core.cells import Cell
 from backbench.core.events import CellFinished, CellStarted, Message, Progress, Summary
 from backbench.core.job import Job, Schedule
 from backbench.evaluation.workload import Workload, workload_of
-from backbench.executors.ray import work_stealing
 from backbench.executors.ray.work_stealing import Parts, longest_first, split, to_hand_over, worth
 from backbench.executors.retry import Attempt, JobFailure
 
@@ -68,21 +67,28 @@ def test_it_is_worth_it_where_cells_are_more_work_than_what_they_share() -> None
     assert not worth(Workload(0.0, 0.0, {"a": 2e13}, 0, 0)), "too little for a process of its own"
 
 
-def test_the_job_with_the_longest_cell_to_hand_over_does(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert job.cells
-    short, long = Attempt(job), Attempt(job.with_spec(epochs=2 * job.spec.epochs), halved=1)
-    long.job = long.job.owing(cells_of(long.job)[:3])
+def attempts(job: Job, *, epochs: int) -> tuple[Attempt, Attempt]:
+    """One of five cells, and one that runs on less memory, of three cells that are trained twice as long."""
+    short, long = job.with_spec(epochs=epochs), job.with_spec(epochs=2 * epochs)
+    return Attempt(short.owing(cells_of(short))), Attempt(long.owing(cells_of(long)[:3]), halved=1)
+
+
+def test_the_job_with_the_longest_cell_to_hand_over_does(job: Job) -> None:
+    short, long = attempts(job, epochs=10**6)
     kept, given, last = long.job.cells or ()
-    assert split([long, short]) is None
-    monkeypatch.setattr(work_stealing, "FEW", 0.0)
+    cells = cells_of(short.job)
     found = split([long, short], share=0.0)
     assert found is not None
     assert found[0] is long
     assert long.job.cells == (kept, last)
     assert (found[1].job.cells, found[1].halved, found[1].cell) == ((given,), 1, None)
-    assert short.job.cells == job.cells
+    assert short.job.cells == cells
     assert split([short]) is not None
-    assert short.job.cells == job.cells[::2], "without knowing how much all is, every other cell"
+    assert short.job.cells == cells[::2], "without knowing how much all is, every other cell"
+
+
+def test_little_work_stays_where_it_is(job: Job) -> None:
+    assert split(attempts(job, epochs=10)) is None
 
 
 SUMMARY = Summary("scratch", {}, {})
