@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from support.doubled_network import doubled
 
 from backbench.backbones import BACKBONES, graph, stages
 from backbench.core import hardware
@@ -48,12 +49,6 @@ def parted(backbone: Backbone, size: int, *, pooled: bool = True) -> tuple[keras
     strides = [stage.stride for stage in backbone.stages[:-1]]
     tensors = [tensor for found in stages.boundaries(base, strides) for tensor in found.tensors]
     return graph.frozen_part(base, backbone, tensors, pooled=pooled), len(tensors)
-
-
-def doubled(factor: float = 2.0) -> keras.Model:
-    """Images to their mean colour, times a factor: values that are known by hand."""
-    images = keras.Input((4, 4, 3), dtype="uint8")
-    return keras.Model(images, factor * keras.ops.mean(keras.ops.cast(images, "float32"), axis=(1, 2)))
 
 
 def collected(outputs: Any) -> list[NDArray[Any]]:
@@ -293,7 +288,7 @@ def test_every_kind_of_backbone_converts_with_all_its_boundaries(backbone: Backb
 def test_two_processes_that_want_the_same_network_convert_it_once(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nimport numpy as np\nimport openvino\n"
-        "from test_openvino_engine import doubled\n"
+        "from support.doubled_network import doubled\n"
         "from backbench.features.engines import openvino_engine\nconvert = openvino.convert_model\n"
         "openvino.convert_model = lambda traced: print('converted') or convert(traced)\n"
         "images = np.full((5, 4, 4, 3), 7, np.uint8)\n"
