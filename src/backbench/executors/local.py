@@ -24,6 +24,7 @@ from backbench.core.errors import BackbenchError
 from backbench.core.events import Event
 from backbench.core.job import Job
 from backbench.core.timing import Emit
+from backbench.evaluation import warm_start
 from backbench.executors.gpu_assignment import GpuAssignment, of_this_machine, take
 from backbench.executors.retry import FITS, OUT_OF_TIME, Attempt, JobFailure, after, overrun
 
@@ -139,11 +140,13 @@ def run(
 def _start(
     position: int, attempt: Attempt, logs: Path, share: GpuAssignment, work: Work
 ) -> tuple[Connection, Any, Path]:
-    context = multiprocessing.get_context("spawn")
+    context = warm_start.context(attempt.job.backend)
     again = f".{attempt.number}" if attempt.number > 1 else ""
     log = logs / f"{position:03d}-{_plain(attempt.job.label)}{again}.log"
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_in_child, args=(attempt.job, work, sending, str(log), share), daemon=False)
+    process = context.Process(
+        target=_in_child, args=(attempt.job, work, sending, str(log), share, dict(os.environ)), daemon=False
+    )
     with _without_main():
         process.start()
     sending.close()
@@ -190,7 +193,7 @@ def _stop(processes: list[Any], *, clock: Callable[[], float] = time.monotonic) 
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Keep a spawned process from running the script that started the sweep once more: jobs need nothing of it."""
+    """Keep the process of a job from running the script that started the sweep once more: jobs need nothing of it."""
     main = sys.modules["__main__"]
     kept: dict[str, Any] = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
     main.__spec__ = None
@@ -200,8 +203,10 @@ def _without_main() -> Iterator[None]:
         main.__dict__.update(kept)
 
 
-def _in_child(job: Job, work: Work, sending: Connection, log: str, share: GpuAssignment) -> None:
-    """The job's process: its output goes to the log, its events to the parent."""
+def _in_child(
+    job: Job, work: Work, sending: Connection, log: str, share: GpuAssignment, variables: dict[str, str]
+) -> None:
+    """The job's process: its output goes to the log, its events to the parent, whose environment it has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and leaves no half-written files
@@ -211,6 +216,8 @@ def _in_child(job: Job, work: Work, sending: Connection, log: str, share: GpuAss
         with Path(log).open("w", encoding="utf-8") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
+        os.environ.clear()  # a fork has that of the process that it comes from
+        os.environ.update(variables)
         take(share)
         os.environ["KERAS_BACKEND"] = job.backend
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

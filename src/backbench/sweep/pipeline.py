@@ -19,6 +19,7 @@ from backbench.core.cells import Status, planned_cells
 from backbench.core.dataset import Dataset, Listing, Pixels
 from backbench.core.job import Job
 from backbench.core.request import Request
+from backbench.evaluation import warm_start
 from backbench.report import build
 from backbench.results import integrity, run_record, store, thumbnails
 from backbench.results.run_record import RunRecord
@@ -104,6 +105,8 @@ def _prepared(request: Request, *, visible: bool | None) -> _Prepared:
     resolved = engine_choice.resolve(request, earlier)
     resume_checks.writable(directory)
     resume_checks.same_recipe(directory, earlier, request, resolved)
+    if not earlier.finished:  # else there may be nothing to do for it
+        warm_start.context(resolved["backend"])
     forget_leftovers(cache)
     evict(cache, limit_bytes())
     with Bar(0, visible=visible) as bar:
