@@ -45,19 +45,23 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip
 	$(call install_locked,backbench and its development tools,dev)
 	@touch $(VENV)/.bench  # which is a part of it; a GPU build is not
 
+# A process for each core; the tests of a file stay together, since they share what is made once.
+PARALLEL := -n logical --dist loadfile
+
 # The inner loop, a minute: what needs no framework.
 test-unit: dev
-	$(BIN)/pytest -q -m "not slow" tests/unit --ignore tests/unit/backbones --ignore tests/unit/features --ignore tests/unit/evaluation
+	$(BIN)/pytest -q -m "not slow and not nightly" $(PARALLEL) tests/unit --ignore tests/unit/backbones --ignore tests/unit/features --ignore tests/unit/evaluation
 
 test: dev
-	$(BIN)/pytest -m "not slow and not cluster"
+	$(BIN)/pytest -m "not slow and not nightly and not cluster" $(PARALLEL)
 
 test-slow: dev
-	$(BIN)/pytest -m "slow"
+	$(BIN)/pytest -m "slow" $(PARALLEL)
 
-# Sweeps under injected faults for an hour; the report is benchmarks/soak.json. No part of CI.
+# All backbones, kills at every moment and half an hour of injected faults; goes on where it was cut off. No part of CI;
+# what it came to is committed as benchmarks/nightly.json.
 test-nightly: dev
-	$(BIN)/python benchmarks/soak.py --minutes 60
+	$(BIN)/python benchmarks/nightly.py
 
 # Ray, which nothing else needs, on top of the development tools.
 test-cluster: $(VENV)/.cluster

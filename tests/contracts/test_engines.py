@@ -91,9 +91,12 @@ def test_what_bfloat16_ruins_runs_in_float32_and_the_report_says_why(engine: str
     if engine == "openvino" and not hardware.has_bfloat16():
         pytest.skip("this processor has no bfloat16")
     inputs = keras.Input((4, 4, 3), dtype="uint8")
-    mean = keras.ops.mean(keras.ops.cast(inputs, "float32"), axis=(1, 2))
-    # A difference of 1/64 between colours, far below a large constant: bfloat16 has 8 bits for both.
-    ruined = keras.Model(inputs, keras.layers.Rescaling(1 / 64, offset=1024.0)(mean))
+    # A difference of 1/64 between colours, far below a large constant: bfloat16 has 8 bits for both. The convolution
+    # passes it on as it is; without a product OpenVINO would not compute in bfloat16.
+    offset = keras.layers.Rescaling(1 / 64, offset=1024.0)(keras.ops.cast(inputs, "float32"))
+    passed_on = keras.layers.Conv2D(3, 1, use_bias=False)
+    ruined = keras.Model(inputs, keras.ops.mean(passed_on(offset), axis=(1, 2)))
+    passed_on.set_weights([np.eye(3, dtype=np.float32)[None, None]])
     images = np.random.default_rng(0).integers(0, 256, (BATCH, 4, 4, 3), dtype=np.uint8)
     (values,), report = outputs(engine, ruined, images, precision="bfloat16")
     np.testing.assert_allclose(values, images.mean(axis=(1, 2)) / 64 + 1024.0, rtol=1e-6)

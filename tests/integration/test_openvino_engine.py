@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from support.doubled_network import doubled
+from support.kinds import each, smallest
 
 from backbench.backbones import BACKBONES, graph, stages
 from backbench.core import hardware
@@ -256,16 +257,7 @@ def test_a_converted_network_is_kept_and_one_that_is_damaged_converted_anew(
     assert (run("a"), len(converted)) == (14.0, 4)
 
 
-def smallest() -> list[Backbone]:
-    """One of each kind of graph, since the largest take a minute each and hold nothing else."""
-    kinds: dict[str, Backbone] = {}
-    for backbone in sorted(BACKBONES, key=lambda one: one.params):
-        kinds.setdefault(backbone.module, backbone)
-    return list(kinds.values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backbone", smallest(), ids=lambda backbone: backbone.name)
+@each(smallest())
 def test_every_kind_of_backbone_converts_with_all_its_boundaries(backbone: Backbone) -> None:
     size = max(64, backbone.min_size)
     images = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)

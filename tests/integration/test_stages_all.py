@@ -8,14 +8,10 @@ from pathlib import Path
 import keras
 import pytest
 from support.cut_models import check_values, check_variables, cut
+from support.kinds import each
 
 from backbench.backbones import graph, stages
-from backbench.backbones.registry import BACKBONES
 from backbench.core.backbone import Backbone
-
-pytestmark = pytest.mark.slow
-
-each = pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: backbone.name)
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +22,14 @@ def _from_the_start() -> Iterator[None]:
     keras.backend.clear_session(free_memory=True)
 
 
-@each
+@each()
 def test_the_table_holds_what_is_found_at_native_size(backbone: Backbone) -> None:
     with keras.StatelessScope(initialize_variables=False):
         model = graph.build(backbone, image_size=backbone.native_size, weights=None, cache=Path())
     assert stages.find_stages(model) == backbone.stages
 
 
-@each
+@each()
 def test_prefix_then_rest_is_the_whole_at_every_boundary(backbone: Backbone) -> None:
     """At a small size: strides and parameters are those of the native one, odd sizes and paddings are not."""
     found = cut(backbone, max(backbone.min_size, 64))

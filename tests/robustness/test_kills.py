@@ -18,12 +18,9 @@ from support.kill_harness import SMALL, Kill, Warm, command, warm
 
 from backbench.results import store
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="waits for orphaned processes as only Linux can"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits for orphaned processes as only Linux can")
 
-# The fewest that have to happen; every moment that a sweep goes through is among them.
+# The fewest of a night; every moment that a sweep goes through is among them.
 KILLS = 50
 
 # What a sweep does for a user, each with at least one moment.
@@ -63,22 +60,34 @@ def campaign(server: Warm, tmp_path_factory: pytest.TempPathFactory) -> Campaign
     return campaign
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_sweeps_killed_in_every_phase_come_to_the_same_results(campaign: Campaign) -> None:
+    kill(campaign, sorted(PHASES.values()))
+
+
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_sweeps_killed_at_any_moment_come_to_the_same_results(campaign: Campaign) -> None:
     moments = sorted(campaign.moments)
     assert set(PHASES.values()) <= set(moments)
+    kill(campaign, [*moments, *campaign.rng.choice(moments, max(0, KILLS - len(moments)))])
+
+
+def kill(campaign: Campaign, moments: list[str]) -> None:
+    """Kill at these, some in a row in one folder, in any order."""
+    kills, finished = campaign.kills.total(), campaign.finished
     wanted = [campaign.at(moment) for moment in moments]
-    wanted += [campaign.at(moment) for moment in campaign.rng.choice(moments, max(0, KILLS - len(moments)))]
     campaign.run(iter([wanted[place] for place in campaign.rng.permutation(len(wanted))]))
     assert campaign.wrong == []
-    assert campaign.kills.total() >= KILLS
-    assert set(campaign.kills) == set(moments)
-    assert campaign.finished >= KILLS / Campaign.IN_A_ROW
+    assert campaign.kills.total() - kills == len(moments)
+    assert campaign.finished - finished >= len(moments) / Campaign.IN_A_ROW
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_command_itself_killed_at_any_time_comes_to_the_same_results(campaign: Campaign, tmp_path: Path) -> None:
-    """From a cold start, with jobs in spawned processes, at times that nothing in the sweep decides."""
+    """From a cold start, with jobs in processes of their own, at times that nothing in the sweep decides."""
     words = command(tmp_path / "out")
     environment = {**os.environ, "BACKBENCH_CACHE": str(tmp_path / "cache")}
     for seconds in (2.0, *campaign.rng.uniform(4.0, 14.0, 3)):
@@ -93,12 +102,14 @@ def test_the_command_itself_killed_at_any_time_comes_to_the_same_results(campaig
     assert differences(tmp_path / "out", campaign.clean) == []
 
 
+@pytest.mark.slow
 def test_the_same_sweep_twice_gives_the_same_cells_to_the_bit(campaign: Campaign, tmp_path: Path) -> None:
     ended = campaign.warm.sweep({**SMALL, "out": tmp_path / "out"}, cache=tmp_path / "cache")
     assert ended.code == 0
     assert differences(tmp_path / "out", campaign.clean) == []
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_changes_no_more_than_rounding_does(campaign: Campaign, tmp_path: Path) -> None:
     one = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     ended = campaign.warm.sweep({**SMALL, "out": tmp_path / "out"}, cache=tmp_path / "cache", environment=one)
@@ -111,6 +122,7 @@ def test_another_number_of_threads_changes_no_more_than_rounding_does(campaign: 
         assert np.abs(ours["test_probs"] - theirs["test_probs"]).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_while_the_next_size_is_decoded_behind_a_job(server: Warm, tmp_path: Path) -> None:
     photos(tmp_path / "photos")
     asked = {"dataset": str(tmp_path / "photos"), "image_size": None, "backbones": "scratch,MobileNet:alpha=0.25"}
@@ -128,6 +140,7 @@ def test_a_sweep_killed_while_the_next_size_is_decoded_behind_a_job(server: Warm
     assert campaign.finished == 1
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_measures_and_prunes_the_same_cells(server: Warm, tmp_path: Path) -> None:
     """There is time for everything, so that what is pruned is pruned for what the others came to."""
     photos(tmp_path / "photos", 60)

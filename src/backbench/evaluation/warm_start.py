@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import sys
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from threading import Lock
 
 from backbench.core import hardware
@@ -23,7 +23,7 @@ _lock = Lock()
 _imported_with: dict[str, str] | None = None
 
 
-def context(backend: str) -> BaseContext:
+def context(backend: str) -> ForkServerContext | SpawnContext:
     """Where the process of a job comes from: the process that has imported already, where there may be one.
 
     The first call starts that process and does not wait for it. A job whose variables (`READ_AT_IMPORT`) are others

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras.src.applications import imagenet_utils
 from keras.src.utils import file_utils
+from support.kinds import each
 
 from backbench.backbones import graph
 from backbench.backbones.registry import APPLICATIONS, BACKBONES, FAMILIES, VARIANTS
@@ -129,14 +130,12 @@ def test_file_and_parameters_of_small_ones(backbone: Backbone, monkeypatch: pyte
     check_against_keras(backbone, monkeypatch)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backbone", [row for row in BACKBONES if row not in SMALL], ids=named)
+@each([row for row in BACKBONES if row not in SMALL])
 def test_file_and_parameters_of_all(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     check_against_keras(backbone, monkeypatch)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backbone", BACKBONES, ids=named)
+@each()
 def test_builds_at_its_minimum_size(backbone: Backbone, tmp_path: Path) -> None:
     with keras.StatelessScope(initialize_variables=False):
         model = graph.build(backbone, image_size=backbone.min_size, weights=None, cache=tmp_path)

@@ -43,7 +43,7 @@ def test_the_network_starts_the_same_for_the_same_seed_and_at_another_for_anothe
     assert not np.array_equal(weights[0][0], weights[2][0])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_hand_made_network_reads_digits(cache: Path, tmp_path: Path) -> None:
     """An honest baseline: at least 97 % of the test scans right, with every option at its default."""
     outcome = sweep.run(Request(backbones="scratch", out=tmp_path / "digits"))
