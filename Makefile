@@ -99,15 +99,16 @@ benchmark: install
 
 # The committed runs: GROCERY names the folder of photos; without it only digits is done. The photos stay out of the page.
 KEPT := leaderboard.html table.csv table.parquet plots
-ON_PHOTOS := $(BIN)/backbench sweep --dataset $(GROCERY) --image-size 160 --engine keras --precision float32 --no-images --out build/reference/grocery
+ON_PHOTOS := $(BIN)/backbench sweep --dataset $(GROCERY) --image-size 160 --engine keras --precision float32 --no-images --seeds 3 --out build/reference/grocery
 reference: install
-	$(BIN)/backbench sweep --backbones starter,scratch --fresh --out build/reference/digits
+	$(BIN)/backbench sweep --backbones starter,scratch --seeds 3 --fresh --out build/reference/digits
 	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2$(,)MobileNet$(,)scratch --freeze all$(,)all-1 --fresh)
 	$(if $(GROCERY),$(ON_PHOTOS) --backbones Xception --freeze all)
-	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2 --weights none)
+	$(if $(GROCERY),$(ON_PHOTOS) --backbones MobileNetV2 --weights none --freeze all)
 	for name in digits $(if $(GROCERY),grocery); do \
 		rm -rf results/reference/$$name && mkdir -p results/reference/$$name && \
 		(cd build/reference/$$name && cp -r $(KEPT) ../../../results/reference/$$name/); done
+	$(BIN)/python benchmarks/readme_numbers.py
 
 # Renews the pins; run it when pyproject.toml changes or once in a while.
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from support.kinds import smallest
 
-from backbench.backbones import BACKBONES, graph
+from backbench.analysis import metrics
+from backbench.backbones import graph
 from backbench.core.backbone import Backbone
 from backbench.evaluation import classifier
 from backbench.evaluation.linear_probe import Head
 
-SMALLEST = {backbone.module: backbone for backbone in sorted(BACKBONES, key=lambda row: -row.params)}
 # One for each way of preprocessing, and one whose rescaling layer is ours to insert.
 FEW = ("mobilenet", "densenet", "vgg16", "efficientnet")
 
@@ -28,7 +29,7 @@ def labels(count: int) -> list[str]:
 
 @pytest.mark.parametrize(
     "backbone",
-    [pytest.param(row, id=row.name, marks=[] if row.module in FEW else pytest.mark.slow) for row in SMALLEST.values()],
+    [pytest.param(row, id=row.name, marks=[] if row.module in FEW else pytest.mark.slow) for row in smallest()],
 )
 def test_it_is_loaded_by_keras_alone_and_computes_the_same(backbone: Backbone, tmp_path: Path) -> None:
     size = backbone.min_size
@@ -43,13 +44,13 @@ def test_it_is_loaded_by_keras_alone_and_computes_the_same(backbone: Backbone, t
     weights = rng.normal(size=(features.shape[1], 12)).astype(np.float32)
     weights /= np.std(features @ weights)
     head = Head(weights, rng.normal(size=12).astype(np.float32))
-    model = classifier.assembled(body, head, labels=labels(12), resize="stretch", name="a")
+    model = classifier.assembled(body, head, labels=labels(12), temperature=2.0, resize="stretch", name="a")
     model.save(tmp_path / "a.keras")
     assert not keras.saving.get_custom_objects(), "nothing of ours helps"
     loaded = keras.saving.load_model(tmp_path / "a.keras", safe_mode=True)
     assert loaded.get_layer("labels").seed == labels(12)
     found = np.asarray(loaded.predict_on_batch(photos))
-    np.testing.assert_allclose(found, head(features), atol=1e-4)
+    np.testing.assert_allclose(found, metrics.tempered(head(features), 2.0), atol=1e-4)
     assert found.max() < 0.999
     assert np.abs(found[0] - found[1]).max() > 1e-5, "there is something to compare"
     assert loaded.count_params() == base.count_params() + head.weights.size + head.bias.size
@@ -60,7 +61,7 @@ def test_labels_outlive_being_saved_once_more_and_training(tmp_path: Path) -> No
     images = keras.Input((6, 6, 3), dtype="uint8")
     body = keras.Model(images, keras.layers.Flatten()(keras.ops.cast(images, "float32")))
     head = Head(np.zeros((108, 12), np.float32), np.arange(12, dtype=np.float32))
-    model = classifier.assembled(body, head, labels=labels(12), resize="crop", name="a")
+    model = classifier.assembled(body, head, labels=labels(12), temperature=2.0, resize="crop", name="a")
     photos = np.zeros((4, 9, 9, 3), np.uint8)
     np.testing.assert_array_equal(model(photos, training=True), model(photos, training=False))
     for _ in range(2):

@@ -133,6 +133,7 @@ def test_an_exported_cell_gives_its_accuracy_on_the_original_files(
     assert keras.saving.load_model(tmp_path / "a.keras").count_params() == row["params"]
 
 
+@pytest.mark.slow
 def test_cells_in_bfloat16_and_of_centre_crops(grocery: Path, tmp_path: Path) -> None:
     request = Request(
         dataset=str(grocery),

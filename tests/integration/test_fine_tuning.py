@@ -1,8 +1,9 @@
-"""Gradient training: the race of learning rates, the best epoch, divergence, and the same numbers for the same seed."""
+"""Gradient training: whole schedules, the learning rates tried, divergence, the same numbers for the same seed."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from backbench.analysis import metrics
 from backbench.core import recipe
 from backbench.evaluation import fine_tuning
 from backbench.evaluation.fine_tuning import schedule
+from backbench.evaluation.lr_selection import DivergedError
 
 # Positions of items in no particular order; some are neither.
 ORDER = np.random.default_rng(0).permutation(200)
@@ -98,6 +100,7 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Callable[..
         epochs: int = 3,
         seed: int = 0,
         batch_size: int = BATCH,
+        goal: float = math.inf,
         progress: Callable[[int, int], None] | None = None,
     ) -> tuple[keras.Model, fine_tuning.Trained]:
         model = model or network()
@@ -107,7 +110,7 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Callable[..
             labels,
             train=TRAIN,
             val=VAL,
-            plan=fine_tuning.TrainingPlan(epochs, batch_size, rates, seed),
+            plan=fine_tuning.TrainingPlan(epochs, batch_size, rates, seed, goal),
             progress=progress,
         )
         return model, trained
@@ -136,15 +139,8 @@ class Scripted:
 
 @pytest.fixture
 def rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The numbers that the tests below count with, whatever they are tuned to."""
-    for name, value in {
-        "PATIENCE": 0.2,
-        "LEAST_PATIENCE": 2,
-        "WARM_UP": 0.1,
-        "LEFT_ON_VAL": -1,
-        "RACE_FROM": 2,
-    }.items():
-        monkeypatch.setattr(recipe, name, value)
+    """The share of steps that the tests below count with, whatever it is tuned to."""
+    monkeypatch.setattr(recipe, "WARM_UP", 0.1)
 
 
 def same_weights(first: list[NDArray[Any]], second: list[NDArray[Any]]) -> bool:
@@ -186,16 +182,16 @@ def test_a_learning_rate_of_nought_changes_nothing(fit: Fit, monkeypatch: pytest
     monkeypatch.setattr(fine_tuning, "schedule", lambda *_: 0.0)
     model, trained = fit()
     assert same_weights(model.get_weights(), network().get_weights())
-    assert {point.score for point in trained.trials[0].curve} == {trained.start.score}
+    assert {point.score for point in trained.runs[0].curve} == {trained.start.score}
 
 
 def test_training_teaches_something(fit: Fit, features: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
     _, trained = fit(rates=(3e-2,), epochs=8)
-    (trial,) = trained.trials
+    (trial,) = trained.runs
     assert [point.epoch for point in trial.curve] == list(range(1, len(trial.curve) + 1))
     assert trial.curve[-1].loss < trial.curve[0].loss
-    assert trained.best.val_acc > 0.5 > 0.2 > trained.start.val_acc
-    assert trained.best.score > trained.start.score
+    assert trained.last.val_acc > 0.5 > 0.2 > trained.start.val_acc
+    assert trained.last.score > trained.start.score
 
 
 def test_an_epoch_is_whole_batches_of_a_new_order_without_repeats(fit: Fit, features: NDArray[np.float32]) -> None:
@@ -220,13 +216,13 @@ def test_items_are_trained_on_with_their_own_labels(fit: Fit, labels: NDArray[np
     outright = np.zeros((200, 64), np.float32)
     outright[np.arange(200), labels] = 4
     _, trained = fit(source=Given(outright), rates=(3e-2,), epochs=12)
-    assert trained.best.val_acc == 1.0
+    assert trained.last.val_acc == 1.0
 
 
 def test_all_rates_start_at_the_same_weights_and_see_the_same_batches(fit: Fit, features: NDArray[np.float32]) -> None:
     source = Shaken(features)
     _, trained = fit(source=source, rates=(RATE, RATE, RATE), epochs=2)
-    first, second, third = trained.trials
+    first, second, third = trained.runs
     assert first == second == third, "neither weights nor the optimiser remember the trial before"
     assert trained.chosen == 0
     orders = [np.concatenate(source.trained_on[start : start + 2 * STEPS]) for start in (0, 14, 28)]
@@ -238,7 +234,7 @@ def test_a_rate_trained_alone_gives_what_it_gives_as_the_second(
     fit: Fit, alone: tuple[keras.Model, fine_tuning.Trained]
 ) -> None:
     model, both = fit(rates=(1e-4, RATE))
-    assert both.trials[1] == alone[1].trials[0]
+    assert both.runs[1] == alone[1].runs[0]
     assert both.chosen == 1
     assert same_weights(model.get_weights(), alone[0].get_weights())
 
@@ -250,7 +246,7 @@ def test_training_is_the_same_to_the_bit_for_the_same_seed_and_differs_for_anoth
     assert same == one
     assert same_weights(first.get_weights(), again.get_weights())
     assert different.start == one.start
-    assert different.trials != one.trials
+    assert different.runs != one.runs
     assert not same_weights(first.get_weights(), other.get_weights())
 
 
@@ -292,34 +288,34 @@ def test_a_network_of_two_inputs_is_trained_as_well(fit: Fit, features: NDArray[
     left, right = keras.Input((32,)), keras.Input((32,))
     model = keras.Model([left, right], layers.Dense(10)(layers.Concatenate()([left, right])))
     _, trained = fit(model=model, source=Given(features, parts=2), rates=(3e-2,), epochs=4)
-    assert trained.best.val_acc > 0.4
+    assert trained.last.val_acc > 0.4
 
 
-def test_the_model_ends_with_the_weights_of_its_best_epoch(
+def test_the_model_ends_with_the_last_weights_of_the_best_rate(
     fit: Fit, features: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> None:
     model, trained = fit(rates=(1e-3, RATE), epochs=3)
-    assert trained.best == max(trained.trials[trained.chosen].curve, key=lambda point: point.score)
-    assert trained.best.score == max(trial.best_by(3) for trial in trained.trials)
+    assert [len(run.curve) for run in trained.runs] == [3, 3]
+    assert trained.last == trained.runs[trained.chosen].curve[-1]
+    assert trained.last.score == max(run.curve[-1].score for run in trained.runs)
     found = fine_tuning.predict(model, Given(features), VAL)
-    assert metrics.selection_score(found, labels[VAL]) == trained.best.score
-    assert metrics.accuracy(found, labels[VAL]) == trained.best.val_acc
-    assert metrics.nll(found, labels[VAL]) == trained.best.val_nll
+    assert metrics.selection_score(found, labels[VAL]) == trained.last.score
+    assert metrics.accuracy(found, labels[VAL]) == trained.last.val_acc
+    assert metrics.nll(found, labels[VAL]) == trained.last.val_nll
 
 
 @pytest.mark.parametrize(
-    ("scores", "chosen", "epoch"),
+    ("scores", "chosen"),
     [
-        # The start counts for nothing: a cell is what training led to.
-        ((0.9, *(0.1, 0.5, 0.5, 0.4), *(0.2, 0.5, 0.4, 0.4)), 0, 2),  # of equals the first epoch and the first rate
-        ((0.0, *(0.1, 0.5, 0.5, 0.4), *(0.2, 0.5, 0.6, 0.1)), 1, 3),
-        ((0.0, *(0.7, 0.5, 0.6, 0.8), *(0.8, 0.7, 0.6, 0.7)), 0, 4),
+        # The start counts for nothing: a cell is what training led to. Nor does what was better on the way.
+        ((0.9, *(0.1, 0.5, 0.8, 0.4), *(0.2, 0.5, 0.4, 0.4)), 0),  # of equals the first
+        ((0.0, *(0.1, 0.5, 0.9, 0.4), *(0.2, 0.1, 0.1, 0.5)), 1),
+        ((0.0, *(0.7, 0.5, 0.6, 0.8), *(0.8, 0.9, 0.9, 0.7)), 0),
     ],
 )
-def test_the_best_epoch_of_the_best_rate_is_restored(
-    fit: Fit, rules: None, monkeypatch: pytest.MonkeyPatch, scores: tuple[float, ...], chosen: int, epoch: int
+def test_the_rate_that_ends_best_is_restored(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch, scores: tuple[float, ...], chosen: int
 ) -> None:
-    monkeypatch.setattr(recipe, "LEAST_PATIENCE", 10)
     monkeypatch.setattr(metrics, "selection_score", Scripted(*scores))
     after: dict[int, list[NDArray[Any]]] = {}
     model = network()
@@ -330,30 +326,32 @@ def test_the_best_epoch_of_the_best_rate_is_restored(
         progress=lambda done, _total: after.__setitem__(done, model.get_weights()),
     )
     assert trained.start.score == scores[0]
-    assert [[point.score for point in trial.curve] for trial in trained.trials] == [
-        list(scores[1:5]),
-        list(scores[5:]),
-    ]
-    assert [trial.ended for trial in trained.trials] == ["all epochs", "all epochs"]
-    assert (trained.chosen, trained.best.epoch) == (chosen, epoch)
-    assert same_weights(model.get_weights(), after[4 * chosen + epoch])
-    assert not any(same_weights(model.get_weights(), kept) for at, kept in after.items() if at != 4 * chosen + epoch)
+    assert [[point.score for point in run.curve] for run in trained.runs] == [list(scores[1:5]), list(scores[5:])]
+    assert (trained.chosen, trained.last.epoch) == (chosen, 4)
+    assert same_weights(model.get_weights(), after[4 * chosen + 4])
+    assert not any(same_weights(model.get_weights(), kept) for at, kept in after.items() if at != 4 * chosen + 4)
 
 
-def test_a_rate_that_was_never_as_good_as_the_leading_one_had_been_ends(
-    fit: Fit, rules: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ends", "rates"),
+    [
+        ((0.5,), 1),  # as good as the goal is enough
+        ((0.4, 0.7), 2),
+        ((0.4, 0.4, 0.3), 3),
+        ((0.4, 0.2, 0.9), 3),
+    ],
+)
+def test_another_rate_is_tried_until_one_ends_with_the_accuracy_asked_for(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch, ends: tuple[float, ...], rates: int
 ) -> None:
-    leading = (0.3, 0.5, 0.4, 0.6)
-    second = (0.2, 0.4)  # behind .3 after one epoch, which is forgiven; behind .5 after two
-    third = (0.2, 0.5, 0.45)  # as good as .5 by the second, and by the third, where .6 is still to come
-    monkeypatch.setattr(metrics, "selection_score", Scripted(0.1, *leading, *second, *third, 0.55))
+    scores = [score for end in ends for score in (0.9, end)]  # above it on the way, which counts for nothing
+    monkeypatch.setattr(metrics, "accuracy", Scripted(0.1, *scores))
     told: list[tuple[int, int]] = []
-    _, trained = fit(rates=(RATE, 1e-3, 1e-4), epochs=4, progress=lambda done, total: told.append((done, total)))
-    assert [trial.ended for trial in trained.trials] == ["all epochs", "behind", "all epochs"]
-    assert [len(trial.curve) for trial in trained.trials] == [4, 2, 4]
-    assert [trial.rate for trial in trained.trials] == [RATE, 1e-3, 1e-4]
-    assert (trained.chosen, trained.best.epoch) == (0, 4)
-    assert told == [(done, 12) for done in (1, 2, 3, 4, 5, 6, 9, 10, 11, 12)]
+    _, trained = fit(
+        rates=(RATE, 1e-3, 1e-4), epochs=2, goal=0.5, progress=lambda done, total: told.append((done, total))
+    )
+    assert [run.rate for run in trained.runs] == [RATE, 1e-3, 1e-4][:rates]
+    assert told == [(2 * run + epoch, 2 * run + 2) for run in range(rates) for epoch in (1, 2)]
 
 
 @pytest.mark.parametrize("rates", [(ABSURD, RATE), (RATE, ABSURD)])
@@ -362,9 +360,9 @@ def test_one_rate_that_diverges_ends_itself_and_no_other(
 ) -> None:
     model, trained = fit(rates=rates)
     absurd, sound = rates.index(ABSURD), rates.index(RATE)
-    assert (trained.trials[absurd].ended, trained.trials[absurd].curve) == ("diverged", ())
+    assert (trained.runs[absurd].diverged, trained.runs[absurd].curve) == (True, ())
     assert trained.chosen == sound
-    assert trained.trials[sound] == alone[1].trials[0]
+    assert trained.runs[sound] == alone[1].runs[0]
     assert same_weights(model.get_weights(), alone[0].get_weights())
 
 
@@ -378,17 +376,15 @@ def test_inputs_that_are_not_numbers_raise(fit: Fit, features: NDArray[np.float3
         fit(source=Ruined(features, batches=range(10**6)), rates=(RATE, 1e-3))
 
 
-def test_what_was_learned_before_a_trial_diverged_still_counts(
-    fit: Fit, features: NDArray[np.float32], labels: NDArray[np.int64]
+def test_a_rate_that_diverges_late_is_no_result_and_the_next_one_is(
+    fit: Fit, alone: tuple[keras.Model, fine_tuning.Trained], features: NDArray[np.float32]
 ) -> None:
     source = Ruined(features, batches=range(STEPS + 3, STEPS + 4))  # one batch of the second epoch
-    model, trained = fit(source=source, epochs=6)
-    (trial,) = trained.trials
-    assert trial.ended == "diverged"
-    assert [point.epoch for point in trial.curve] == [1]
-    assert np.isfinite(trial.curve[0].score), "what is stored must be numbers"
-    found = fine_tuning.predict(model, source, VAL)
-    assert metrics.selection_score(found, labels[VAL]) == trained.best.score
+    model, trained = fit(source=source, rates=(3e-2, RATE))
+    assert [(run.diverged, len(run.curve)) for run in trained.runs] == [(True, 1), (False, 3)]
+    assert np.isfinite(trained.runs[0].curve[0].score), "what is stored must be numbers"
+    assert trained.chosen == 1
+    assert same_weights(model.get_weights(), alone[0].get_weights())
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -406,24 +402,19 @@ def test_weights_that_are_ruined_by_the_last_step_of_an_epoch_are_never_kept(
         return loss
 
     model.train_on_batch = spoiling
-    if epoch == 1:
-        with pytest.raises(FloatingPointError, match="diverged"):
-            fit(model=model, epochs=6)
-        return
-    _, trained = fit(model=model, epochs=6)
-    assert [point.epoch for point in trained.trials[0].curve] == [1]
-    found = fine_tuning.predict(model, Given(features), VAL)
-    assert metrics.selection_score(found, labels[VAL]) == trained.best.score
+    with pytest.raises(DivergedError) as error:
+        fit(model=model, epochs=6)
+    assert [len(run.curve) for run in error.value.trials] == [epoch - 1]
 
 
 def test_the_trace_is_what_stands_behind_the_numbers_and_json(fit: Fit) -> None:
     _, trained = fit(rates=(ABSURD, RATE), epochs=2)
     trace = json.loads(json.dumps(trained.trace(), allow_nan=False))
-    assert set(trace) == {"start", "trials", "chosen", "best_epoch"}
-    assert (trace["chosen"], trace["best_epoch"]) == (1, trained.best.epoch)
+    assert set(trace) == {"start", "trials", "chosen", "epoch"}
+    assert (trace["chosen"], trace["epoch"]) == (1, 2)
     assert (trace["start"]["epoch"], trace["start"]["loss"]) == (0, None)
     assert trace["trials"][0] == {"rate": ABSURD, "curve": [], "ended": "diverged"}
-    assert [point["score"] for point in trace["trials"][1]["curve"]] == [p.score for p in trained.trials[1].curve]
+    assert [point["score"] for point in trace["trials"][1]["curve"]] == [p.score for p in trained.runs[1].curve]
 
 
 def test_predictions_are_the_softmax_of_the_logits() -> None:

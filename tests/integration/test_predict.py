@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     body = keras.Model(images, means)
     head = Head(weights, np.array([0, 0, 0, -1], np.float32))
     path = tmp_path_factory.mktemp("model") / "colours.keras"
-    classifier.assembled(body, head, labels=LABELS, resize="crop", name="colours").save(path)
+    classifier.assembled(body, head, labels=LABELS, temperature=1.0, resize="crop", name="colours").save(path)
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -118,3 +119,13 @@ def test_index_lists_every_decision() -> None:
 
 def test_readme_is_short() -> None:
     assert len(_text(ROOT / "README.md").splitlines()) < README_LINES
+
+
+def test_figures_in_the_readme_are_those_of_the_tables() -> None:
+    spec = importlib.util.spec_from_file_location("readme_numbers", ROOT / "benchmarks" / "readme_numbers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    numbers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(numbers)
+    readme = _text(ROOT / "README.md")
+    assert numbers.written(readme) == readme, "run benchmarks/readme_numbers.py"

@@ -29,9 +29,8 @@ DENSE, DEPTHWISE, PROBE = 1.2, 0.45, 0.4
 
 DEPTHWISE_FAMILIES = (SCRATCH, "mobilenet", "efficientnet", "efficientnetv2", "nasnet", "convnext")
 
-# Guessed share of the most epochs, over all trials, that training takes before it stops; and seconds of building and
-# measuring a network.
-EPOCHS, OVERHEAD = 1 / 3, 12.0
+# Guessed seconds of building and measuring a network.
+OVERHEAD = 12.0
 
 # How much quicker OpenVINO in bfloat16 runs the frozen part than Keras in float32 (benchmarks/engines.json).
 QUICKER = 2.2
@@ -97,8 +96,6 @@ def usual(part: str, job: Job) -> float:
         return 1 / PROBE
     deep = job.spec.backbone.family in DEPTHWISE_FAMILIES
     once = 1 / (DEPTHWISE if deep else DENSE)
-    if part == "training":
-        return EPOCHS * once
     return once / (
         QUICKER if part == "frozen" and (job.spec.engine, job.spec.precision) == ("openvino", "bfloat16") else 1
     )

@@ -54,17 +54,17 @@ class SweepHistory:
         """Seconds of a step, without what its network shares."""
         if isinstance(step.effort, Screening):
             return 0.0
-        if step.effort.stop_after is None:
+        if step.effort.epochs is None:
             return self.seconds[step.cell]
         curve = self.curves[step.cell]
-        return curve.seconds * min(step.effort.stop_after, len(curve.scores))
+        return curve.seconds * min(step.effort.epochs, len(curve.scores))
 
     def seen(self, step: Measurement) -> PerItemScores:
         """What a step would have come to."""
         final = self.final[step.cell]
-        if isinstance(step.effort, Screening) or step.effort.stop_after is None:
+        if isinstance(step.effort, Screening) or step.effort.epochs is None:
             return final  # of a screening, whose images were not recorded, the probe that it stands for
-        return as_tried(final, self.curves[step.cell].scores, epochs=step.effort.stop_after)
+        return as_tried(final, self.curves[step.cell].scores, epochs=step.effort.epochs)
 
 
 def as_tried(final: PerItemScores, scores: Sequence[float], *, epochs: int) -> PerItemScores:

@@ -15,7 +15,7 @@ def rounds(arms: Sequence[Arm], *, train: int = 0) -> Rounds:  # noqa: ARG001  a
     """Ask for all probes, for one epoch of every other arm, and then for whole arms, the best first."""
     probes = [arm for arm in arms if not arm.epochs]
     yield Round("probes", [Measurement(arm, arm.cells[0]) for arm in probes])
-    tried = [Measurement(arm, arm.cells[0], Schedule(stop_after=1)) for arm in arms if arm.epochs]
+    tried = [Measurement(arm, arm.cells[0], Schedule(epochs=1)) for arm in arms if arm.epochs]
     told = yield Round("one epoch", tried)
     ranked = sorted(told, key=lambda step: -float(told[step].mean()))
     yield Round("all of it", [Measurement(step.arm, cell) for step in ranked for cell in step.arm.cells])

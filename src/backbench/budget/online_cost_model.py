@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from backbench.budget.cost_model import EPOCHS, PHASES, Rate, Speeds, typical, usual
+from backbench.budget.cost_model import PHASES, Rate, Speeds, typical, usual
 from backbench.core.events import TRAINING_PHASES, Phase
 from backbench.core.job import Job, Screening
 from backbench.evaluation.workload import stage_flops, workload_of
@@ -23,14 +23,12 @@ class OnlineCostModel:
     """Rates by part and label of a job, as in `Speeds`, and what is beside them.
 
     `starting` are seconds of each trained cell that do not grow with its work, by label; `step` the rates of training
-    after it; `shares` what training took of its most epochs, over all learning rates. `said` has for each job
-    that ended the seconds that were expected when it started, and those that it took.
+    after it. `said` has for each job that ended the seconds that were expected when it started, and those that it took.
     """
 
     speeds: Speeds
     starting: dict[str, float] = field(default_factory=dict)
     step: dict[str, Rate] = field(default_factory=dict)
-    shares: list[float] = field(default_factory=list)
     said: list[tuple[float, float]] = field(default_factory=list)
 
     def expected(self, job: Job, wanted: Collection[str]) -> float:
@@ -78,15 +76,9 @@ class OnlineCostModel:
 
     def _trained(self, job: Job, training: Mapping[str, float], *, spent: float, starting: float) -> None:
         """Take note of what the trained cells of a job took, `starting` of it before their first steps were over."""
-        flops, like = sum(training.values()), usual("training", job)
         self.starting[job.label] = starting / len(training)
-        steps = max(0.0, spent - starting)
-        if not job.effort.complete:
-            self.step[job.label] = Rate(steps / flops, like)
-        elif job.label in self.step:
-            self.shares.append(steps / (self.step[job.label].seconds * flops))
-        else:
-            self.step[job.label] = Rate(steps / (self._share() * flops), like)
+        rate = max(0.0, spent - starting) / sum(training.values())
+        self.step[job.label] = Rate(rate, usual("training", job))
 
     def _training(self, job: Job, flops: float) -> float:
         """Seconds of one trained cell: what starting costs, and what grows with the work."""
@@ -96,11 +88,8 @@ class OnlineCostModel:
         elif self.step:
             step = typical(self.step.values()) * usual("training", job)
         else:
-            step = self.speeds.take("training", job, 1.0).likely / EPOCHS
-        return starting + step * flops * (1.0 if not job.effort.complete else self._share())
-
-    def _share(self) -> float:
-        return median(self.shares) if self.shares else EPOCHS
+            step = self.speeds.take("training", job, 1.0).likely
+        return starting + step * flops
 
 
 def _overhead(job: Job) -> str:

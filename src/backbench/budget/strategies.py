@@ -5,6 +5,6 @@ A search asks and is told; it runs nothing. `sweep` measures for it, `replay` lo
 
 from backbench.budget import one_epoch_baseline, successive_halving
 
-# The default is the winner of the replays (docs/architecture.md).
+# `--budget` runs the default, the winner of the replays (docs/decisions/0046); the others are for replays.
 DEFAULT = "halving"
 STRATEGIES = {"halving": successive_halving.rounds, "one-epoch": one_epoch_baseline.rounds}

@@ -1,7 +1,7 @@
 """Synchronous successive halving: a little of everything, then more and more of less and less.
 
 Jamieson and Talwalkar (2016), arXiv 1502.07943, with a third going on each time. The rungs are some images without
-training, the probe, which is a result in itself, the first epochs, one seed, and all of them. Trials are compared
+training, the probe, which is a result in itself, a short schedule, one seed, and all of them. Trials are compared
 within equal depth, because deeper training starts slower.
 """
 
@@ -18,9 +18,9 @@ from backbench.core.job import Schedule, Screening
 # several times as many, or they were as much work as the pass itself.
 SCREENED, IMAGES, FEW = 9, 1000, 4
 
-# How long a trial is, as a share of the recipe's epochs. A second, longer one cost more than it saved: what goes on
-# starts anew.
-TRIAL = 1 / 9
+# How long the schedule of a trial is, as a share of the recipe's epochs. It is a whole one, with a warm-up and an end:
+# in the first epochs of a long one every network is worse than at its start. What goes on starts anew.
+TRIAL = 0.2
 
 # What of the budget that is left a round may spend: the rest is for what comes after it.
 FOR_SCREENING, FOR_PROBES, FOR_TRIALS, FOR_FIRST_SEEDS = 1 / 4, 1 / 2, 1 / 3, 9 / 10
@@ -47,7 +47,7 @@ def rounds(arms: Sequence[Arm], *, train: int = FEW * IMAGES) -> Rounds:
     alive.sort(key=lambda arm: (place.get(arm.network, -1), depth_order(arm.freeze)))
     dropped = {arm: out[arm.network] for arm in arms if arm.epochs and arm.network in out}
     tried = alive if len(alive) > 1 else []  # a single one has nobody to be compared with
-    trials = [Measurement(arm, arm.cells[0], Schedule(stop_after=max(1, round(TRIAL * arm.epochs)))) for arm in tried]
+    trials = [Measurement(arm, arm.cells[0], Schedule(epochs=max(1, round(TRIAL * arm.epochs)))) for arm in tried]
     told = yield Round("trials", trials, FOR_TRIALS, dropped)
     if tried:
         alive, dropped = _within_depths({step.arm: seen for step, seen in told.items()})

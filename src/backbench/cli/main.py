@@ -52,7 +52,7 @@ def _option(flag: str, text: str, **settings: Any) -> Callable[[Callable[..., No
 )
 @_option("--views", "Versions of each image that are kept for --augment light.", type=int, default=_DEFAULT.views)
 @_option("--limit", "At most this many images per split, for a first look.", type=int)
-@_option("--epochs", "At most this many epochs.  [default: 10 when fine-tuning, 25 from scratch]", type=int)
+@_option("--epochs", "Length of a schedule.  [default: 10 when fine-tuning, 25 from scratch]", type=int)
 @_option("--batch-size", "Images per training step.", type=int, default=_DEFAULT.batch_size)
 @_option(
     "--engine",

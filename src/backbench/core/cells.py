@@ -197,7 +197,7 @@ class CellKey:
 
 
 # Part of every cell's identity: raise it when the protocol changes what a number means.
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 
 @dataclass(frozen=True)

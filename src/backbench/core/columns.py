@@ -50,7 +50,9 @@ class CellRow(Struct, frozen=True, kw_only=True):
     val_acc: Annotated[OptionalNumber, meaning("top-1 accuracy on val, 0..1")] = UNSET
     test_acc: Annotated[OptionalNumber, meaning("top-1 accuracy on test, 0..1")] = UNSET
     gap: Annotated[OptionalNumber, meaning("train_acc - test_acc: the overfitting gap")] = UNSET
-    val_nll: Annotated[OptionalNumber, meaning("mean negative log-likelihood on val, nats")] = UNSET
+    val_nll: Annotated[OptionalNumber, meaning("mean negative log-likelihood on val, with the temperature, nats")] = (
+        UNSET
+    )
     selection_score: Annotated[OptionalNumber, meaning("what ranks the cells, from val alone")] = UNSET
     test_acc_lo: Annotated[OptionalNumber, meaning("lower end of the 95 % Wilson interval of test_acc")] = UNSET
     test_acc_hi: Annotated[OptionalNumber, meaning("upper end of the 95 % Wilson interval of test_acc")] = UNSET
@@ -58,8 +60,12 @@ class CellRow(Struct, frozen=True, kw_only=True):
         OptionalNumber, meaning("top-5 accuracy on test, 0..1; missing with five classes or fewer")
     ] = UNSET
     test_macro_f1: Annotated[OptionalNumber, meaning("mean F1 over the classes that occur in test")] = UNSET
-    test_nll: Annotated[OptionalNumber, meaning("mean negative log-likelihood on test, nats")] = UNSET
-    test_ece: Annotated[OptionalNumber, meaning("expected calibration error on test, 15 equal-width bins")] = UNSET
+    test_nll: Annotated[OptionalNumber, meaning("mean negative log-likelihood on test, with the temperature, nats")] = (
+        UNSET
+    )
+    test_ece: Annotated[
+        OptionalNumber, meaning("expected calibration error on test, with the temperature, 15 equal-width bins")
+    ] = UNSET
     params: Annotated[OptionalCount, meaning("parameters of the exported model, head included")] = UNSET
     trainable_params: Annotated[OptionalCount, meaning("parameters that the cell trained")] = UNSET
     flops: Annotated[OptionalCount, meaning("floating-point operations per image, a multiply-add counted as two")] = (
@@ -91,6 +97,9 @@ class CellRow(Struct, frozen=True, kw_only=True):
     logme: Annotated[OptionalNumber, meaning("fully frozen: LogME of train, log evidence in nats per image")] = UNSET
     h_score: Annotated[
         OptionalNumber, meaning("fully frozen: shrunk H-score of train, 0 to the number of classes - 1")
+    ] = UNSET
+    temperature: Annotated[
+        OptionalNumber, meaning("what the logits are divided by, fitted on val; predictions and exports are with it")
     ] = UNSET
 
     def replace(self, **columns: Any) -> CellRow:
@@ -134,4 +143,4 @@ COLUMNS = tuple(map(_column, msgspec.structs.fields(CellRow)))
 COLUMN_NAMES = tuple(column.name for column in COLUMNS)
 
 # What tables of earlier versions lack.
-ADDED = ("imagenet_top1", "ridge_loo_acc", "knn_loo_acc", "logme", "h_score")
+ADDED = ("imagenet_top1", "ridge_loo_acc", "knn_loo_acc", "logme", "h_score", "temperature")

@@ -58,18 +58,18 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How much of its training a cell gets: all epochs, or the first `stop_after` of a schedule made for all."""
+    """How much of its training a cell gets: the epochs of the recipe, or a whole schedule of fewer `epochs`."""
 
-    stop_after: int | None = None
+    epochs: int | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the cell is measured, and not only tried."""
-        return self.stop_after is None
+        return self.epochs is None
 
     def record(self) -> dict[str, int | None]:
         """As a tried cell's file has it."""
-        return {"images": None, "epochs": self.stop_after}
+        return {"images": None, "epochs": self.epochs}
 
 
 FULL = Schedule()
@@ -97,7 +97,7 @@ Effort = Schedule | Screening
 
 @dataclass(frozen=True)
 class MeasureCells:
-    """To measure cells, in the order of these ids; None are all. With a part of the schedule they are tried."""
+    """To measure cells, in the order of these ids; None are all. With a shorter schedule they are tried."""
 
     spec: JobSpec
     cells: tuple[str, ...] | None = None

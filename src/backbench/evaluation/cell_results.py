@@ -32,11 +32,18 @@ def finished(
     head: Head | None = None,
     model: Path | None = None,
 ) -> CellFinished:
-    """The cell with its metrics, from class probabilities {split: [n, C]}. Raises FloatingPointError for NaN."""
+    """The cell with its metrics, from class probabilities {split: [n, C]} before the temperature, which is fitted here.
+
+    Raises FloatingPointError for NaN.
+    """
     data = spec.dataset
     if not all(np.isfinite(probabilities).all() for probabilities in found.values()):
         raise FloatingPointError("the predictions hold NaN or infinite values")
     truth = {name: data.labels[data.indices(name)] for name in SPLITS}
+    score, temperature = (
+        measure(found["val"], truth["val"]) for measure in (metrics.selection_score, metrics.temperature)
+    )
+    found = {name: metrics.tempered(probabilities, temperature) for name, probabilities in found.items()}
     train_acc, val_acc, test_acc = (metrics.accuracy(found[name], truth[name]) for name in SPLITS)
     low, high = metrics.wilson_interval(test_acc, len(truth["test"]))
     measured = {
@@ -45,13 +52,14 @@ def finished(
         "test_acc": test_acc,
         "gap": train_acc - test_acc,
         "val_nll": metrics.nll(found["val"], truth["val"]),
-        "selection_score": metrics.selection_score(found["val"], truth["val"]),
+        "selection_score": score,
         "test_acc_lo": low,
         "test_acc_hi": high,
         "test_top5": metrics.top_k_accuracy(found["test"], truth["test"]),
         "test_macro_f1": metrics.macro_f1(found["test"], truth["test"]),
         "test_nll": metrics.nll(found["test"], truth["test"]),
         "test_ece": metrics.ece(found["test"], truth["test"]),
+        "temperature": temperature,
         "device": device(),
     }
     predictions: dict[str, NDArray[Any]] = {}

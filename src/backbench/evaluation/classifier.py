@@ -62,7 +62,8 @@ def build(
                 base = _pretrained(cell, backbone, cache=cache, mirrors=mirrors, progress=progress)
             head = checkpoints.load(learned, base)
             body = graph.frozen_part(base, backbone)
-        return assembled(body, head, labels=labels, resize=cell.identity["resize"], name=name)
+        temperature = cell.row.temperature or 1.0  # cells of earlier protocols have none
+        return assembled(body, head, labels=labels, temperature=temperature, resize=cell.identity["resize"], name=name)
 
 
 def _computed_in(cell: Cell) -> str:
@@ -75,8 +76,10 @@ def _computed_in(cell: Cell) -> str:
     return "float32" if exact else str(cell.row.precision)
 
 
-def assembled(body: keras.Model, head: Head | None, *, labels: Sequence[str], resize: str, name: str) -> keras.Model:
-    """Raw images uint8 [b, h, w, 3] of any size to class probabilities float32 [b, C].
+def assembled(
+    body: keras.Model, head: Head | None, *, labels: Sequence[str], temperature: float, resize: str, name: str
+) -> keras.Model:
+    """Raw images uint8 [b, h, w, 3] of any size to class probabilities float32 [b, C], at a temperature.
 
     `body` maps squares uint8 [b, s, s, 3] to the features of the head, or to logits [b, C] where there is no head.
     """
@@ -86,6 +89,7 @@ def assembled(body: keras.Model, head: Head | None, *, labels: Sequence[str], re
         classify = keras.layers.Dense(head.bias.size, name="logits", dtype="float32")
         found = classify(found)
         classify.set_weights([head.weights, head.bias])
+    found = keras.layers.Rescaling(1 / temperature, name="temperature", dtype="float32")(found)
     found = keras.layers.Dropout(0.0, seed=list(labels), name=LABELS, dtype="float32")(found)
     return keras.Model(images, keras.layers.Softmax(name="probabilities", dtype="float32")(found), name=name)
 

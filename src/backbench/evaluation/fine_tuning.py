@@ -1,4 +1,4 @@
-"""Gradient training: several learning rates race, every choice is made on val, the best epoch is restored."""
+"""Gradient training: whole schedules, their last weights; another learning rate where one does not beat the start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from backbench.analysis import metrics
 from backbench.core import recipe
 from backbench.core.job import INFERENCE_BATCH, JobSpec, Schedule
 from backbench.evaluation.batches import Arrays, Batches, Items
-from backbench.evaluation.lr_selection import DivergedError, Epoch, LearningRateRun, LearningRateSelection
+from backbench.evaluation.lr_selection import Epoch, LearningRateRun, best
 from backbench.features.engines import keras_engine
 
 # Batches that are made ahead of the one that is trained on.
@@ -33,44 +33,51 @@ State = list[NDArray[Any]]
 
 @dataclass(frozen=True)
 class Trained:
-    """What training led to: the score at its start, all trials, which was kept, and the epoch of its weights.
+    """What training led to: the score at its start, all learning rates that were tried, and which was kept.
 
     `starting` are the seconds until the first step was over, most of which go to compiling.
     """
 
     start: Epoch
-    trials: tuple[LearningRateRun, ...]
+    runs: tuple[LearningRateRun, ...]
     chosen: int
-    best: Epoch
     starting: float = field(default=0.0, compare=False)
+
+    @property
+    def last(self) -> Epoch:
+        """The end of the schedule that was kept."""
+        return self.runs[self.chosen].curve[-1]
 
     def trace(self) -> dict[str, Any]:
         """The same as JSON-able content."""
         return {
             "start": asdict(self.start),
-            "trials": [trial.trace() for trial in self.trials],
+            "trials": [run.trace() for run in self.runs],
             "chosen": self.chosen,
-            "best_epoch": self.best.epoch,
+            "epoch": self.last.epoch,
         }
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a cell is trained: everything of the recipe that options or a budget set."""
+    """How a cell is trained: everything of the recipe that options or a budget set.
+
+    `goal` is the accuracy on val that a learning rate has to reach, or the next one is tried.
+    """
 
     epochs: int
     batch_size: int
     learning_rates: tuple[float, ...]
     seed: int
-    stop_after: int | None = None
+    goal: float = -math.inf
     inference_batch: int = INFERENCE_BATCH
 
     @classmethod
-    def of(cls, spec: JobSpec, *, seed: int, schedule: Schedule, inference_batch: int) -> TrainingPlan:
-        """The plan of a cell; one that is only tried takes the first learning rate."""
+    def of(cls, spec: JobSpec, *, seed: int, schedule: Schedule, goal: float, inference_batch: int) -> TrainingPlan:
+        """The plan of a cell; one that is only tried takes the first learning rate and a shorter schedule."""
         rates = recipe.LEARNING_RATES if spec.pretrained else recipe.LEARNING_RATES_FROM_SCRATCH
         rates = rates if schedule.complete else rates[:1]
-        return cls(spec.epochs, spec.batch_size, rates, seed, schedule.stop_after, inference_batch)
+        return cls(schedule.epochs or spec.epochs, spec.batch_size, rates, seed, goal, inference_batch)
 
 
 def train(
@@ -83,47 +90,47 @@ def train(
     plan: TrainingPlan,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
-    """Train a model that gives logits, in place, with AdamW, warm-up and cosine; it ends with the best weights on val.
+    """Train a model that gives logits, in place, with AdamW, warm-up and cosine, to the end of the schedule.
 
-    labels [n] of all items of the dataset, `train` and `val` positions of items; every rate starts at the model's
-    present weights and sees the same batches. A model that was trained here before keeps its compiled steps.
-    `stop_after` cuts off after so many epochs of a schedule that is made for all of them, so that what it shows is the
-    beginning of the whole. Raises DivergedError when every rate diverges before its first epoch is over.
+    The last weights count: val, which may have two hundred images, cannot tell one epoch from the next, nor one sound
+    learning rate from another. A second is tried only where the first ends below `plan.goal`, a third where both do;
+    of several the one that ends best on val is kept. Every rate starts at the model's present weights and sees the same
+    batches. labels [n] of all items of the dataset, `train` and `val` positions of items. A model that was trained here
+    before keeps its compiled steps. Raises DivergedError when every rate diverges.
     """
     began = time.perf_counter()
     if not model.compiled:  # else by an earlier call, and its steps are the same
         model.compile(
-            optimizer=keras.optimizers.AdamW(plan.learning_rates[0], weight_decay=recipe.WEIGHT_DECAY),
+            optimizer=keras.optimizers.AdamW(
+                plan.learning_rates[0], weight_decay=recipe.WEIGHT_DECAY, global_clipnorm=recipe.GRADIENT_NORM
+            ),
             loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.LABEL_SMOOTHING),
         )
         model.optimizer.build(model.trainable_variables)
-    last = plan.stop_after or plan.epochs
-    selection = LearningRateSelection(epochs=plan.epochs, stop_after=last, val=len(val))
-    run = _Run(model, batches, labels, train, val, plan, selection)
-    beginning = best = state_of(model)
-    start = run.scored(0, None)
-    total = len(plan.learning_rates) * plan.epochs
+    schedules = _Schedules(model, batches, labels, train, val, plan)
+    beginning = final = state_of(model)
+    start, runs = schedules.scored(0, None), list[LearningRateRun]()
     for position, rate in enumerate(plan.learning_rates):
         restore(model, beginning)
         for variable in model.optimizer.variables:
             variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
-        ended, state = run.at(rate, partial(_report, progress, position * plan.epochs, total))
-        if selection.take(ended):
-            best = state
-    if selection.chosen is None:
-        raise DivergedError(selection.runs)
-    restore(model, best)
-    epoch = max(selection.runs[selection.chosen].curve, key=lambda point: point.score)  # the first, should there be two
-    return Trained(start, tuple(selection.runs), selection.chosen, epoch, run.first_step - began)
+        runs.append(schedules.run(rate, partial(_report, progress, position * plan.epochs)))
+        if not runs[-1].diverged and best(runs) == position:
+            final = state_of(model)
+        if not runs[-1].diverged and runs[-1].curve[-1].val_acc >= plan.goal:
+            break
+    chosen = best(runs)
+    restore(model, final)
+    return Trained(start, tuple(runs), chosen, schedules.first_step - began)
 
 
-def _report(progress: Callable[[int, int], None] | None, before: int, total: int, epoch: int) -> None:
+def _report(progress: Callable[[int, int], None] | None, before: int, epoch: int, epochs: int) -> None:
     if progress:
-        progress(before + epoch, total)
+        progress(before + epoch, before + epochs)
 
 
 @dataclass
-class _Run:
+class _Schedules:
     """Training at one learning rate after the other; `first_step` is when the very first step was over."""
 
     model: keras.Model
@@ -132,24 +139,18 @@ class _Run:
     train: Items
     val: Items
     plan: TrainingPlan
-    selection: LearningRateSelection
     first_step: float = 0.0
 
-    def at(self, rate: float, progress: Callable[[int], None]) -> tuple[LearningRateRun, State]:
-        """One learning rate until the selection ends it or it diverges; and the state of its best epoch."""
+    def run(self, rate: float, progress: Callable[[int, int], None]) -> LearningRateRun:
+        """The whole schedule of one learning rate, unless it diverges."""
         rng, curve = np.random.default_rng(self.plan.seed), list[Epoch]()
-        best = state_of(self.model)
         for epoch in range(1, self.plan.epochs + 1):
             point = self.scored(epoch, self._epoch(epoch, rate, rng))
             if not math.isfinite(point.score):
-                return LearningRateRun(rate, tuple(curve), "diverged"), best
-            if all(point.score > earlier.score for earlier in curve):
-                best = state_of(self.model)
+                return LearningRateRun(rate, tuple(curve), diverged=True)
             curve.append(point)
-            progress(epoch)
-            if why := self.selection.ended(curve):
-                return LearningRateRun(rate, tuple(curve), why), best
-        raise AssertionError("the selection ends every run with its last epoch")
+            progress(epoch, self.plan.epochs)
+        return LearningRateRun(rate, tuple(curve))
 
     def scored(self, epoch: int, loss: float | None) -> Epoch:
         """The point of the learning curve where the network is now; NaN where it has diverged."""

@@ -112,7 +112,7 @@ def _prepared(
 
 
 def _cost(task: MeasureCells, resources: Resources, network: Network, clock: Clock) -> dict[str, Any]:
-    """What inference costs; of cells that are only tried nobody asks."""
+    """What inference costs, for the row of each cell; cells that are only tried have no such row."""
     if not task.schedule.complete:
         return {}
     with clock.phase(Phase.BUILDING):
@@ -154,7 +154,9 @@ def _trained(
     spec, data, batch = task.spec, task.spec.dataset, network.resources.inference_batch
     before, began = clock.spent(network.phase, Phase.EVALUATION), time.perf_counter()
     keras.utils.set_random_seed(cell.seed)
-    plan = fine_tuning.TrainingPlan.of(spec, seed=cell.seed, schedule=task.schedule, inference_batch=batch)
+    plan = fine_tuning.TrainingPlan.of(
+        spec, seed=cell.seed, schedule=task.schedule, goal=network.goal, inference_batch=batch
+    )
     try:
         with clock.phase(network.phase) as report:
             if task.schedule.complete and (text := network.announcement(cell, plan)):

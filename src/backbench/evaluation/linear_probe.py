@@ -76,15 +76,21 @@ class ProbePath:
         """The head that is best on val: the result of the fully frozen cell."""
         return self.heads[self.chosen]
 
+    def about_as_good(self, val: int) -> float:
+        """The least accuracy on `val` images that is about as good as the best step's: within one standard error.
+
+        The rule of Breiman et al. (1984, section 3.4.3) for choosing a simpler model.
+        """
+        best = max(step.val_acc for step in self.steps)
+        return best - math.sqrt(best * (1 - best) / val)
+
     def gentle(self, val: int) -> int:
         """The step that fine-tuning starts from: the strongest regularisation about as good as the best on val.
 
         A probe that fits train perfectly leaves no gradient to learn from, and a sharp head pulls hard on what it is
-        attached to. About as good: an accuracy on `val` images within one standard error (the rule of Breiman et al.
-        1984, section 3.4.3, for choosing a simpler model).
+        attached to.
         """
-        best = max(step.val_acc for step in self.steps)
-        least = best - math.sqrt(best * (1 - best) / val)
+        least = self.about_as_good(val)
         return next(position for position, step in enumerate(self.steps) if step.val_acc >= least)
 
 
@@ -141,6 +147,26 @@ def _one_thread_for_scipy() -> Iterator[None]:
             lib.set_num_threads(threads)
 
 
+def _solved(objective: _Objective, start: Doubles, *, tolerance: float) -> tuple[Any, float]:
+    """SciPy's result from a starting point on, and the objective there, which then stands at the solution."""
+
+    def close_enough(_: Doubles) -> None:
+        if objective.distance <= tolerance:
+            raise StopIteration
+
+    with _one_thread_for_scipy():
+        solved = minimize(
+            objective,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            callback=close_enough,
+            options={"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "ftol": 0.0, "gtol": 0.0},
+        )
+    value, _ = objective(solved.x)  # the last point tried by the line search need not be the solution
+    return solved, value
+
+
 def fit_path(
     features: NDArray[Any],
     labels: NDArray[np.int64],
@@ -171,24 +197,17 @@ def fit_path(
     weights: Doubles = np.zeros((axes, classes))
     bias: Doubles = np.zeros(classes)
 
-    def close_enough(_: Doubles) -> None:
-        if objective.distance <= tolerance:
-            raise StopIteration
-
+    exact: Likelihood | None = None
     steps: list[ProbeFit] = []
     heads: list[Head] = []
     for position, strength in enumerate(strengths):
         objective.aim(strength, basis.eigenvalues)
-        with _one_thread_for_scipy():
-            solved = minimize(
-                objective,
-                objective.pack(weights, bias),
-                jac=True,
-                method="L-BFGS-B",
-                callback=close_enough,
-                options={"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "ftol": 0.0, "gtol": 0.0},
-            )
-        value, _ = objective(solved.x)  # the last point tried by the line search need not be the solution
+        solved, value = _solved(objective, objective.pack(weights, bias), tolerance=tolerance)
+        if objective.distance > tolerance and likelihood is not on_host:
+            # In float32 the loss is too rough for the last steps at weak strengths: the host finishes them.
+            objective.likelihood = exact = exact or on_host(basis.rotated, labels[train], classes)
+            solved, value = _solved(objective, solved.x, tolerance=tolerance)
+            objective.likelihood = summing
         weights, bias = objective.unpack(solved.x)
         outer = basis.rotation @ weights
         head = Head(outer.astype(np.float32), (bias - basis.mean @ outer).astype(np.float32))

@@ -1,4 +1,4 @@
-"""The pipeline's resize inside a Keras graph: any image to the square that `pixels.load_square` makes of it."""
+"""The pipeline's resize inside a Keras graph: any image to the square that `data.decoding` makes of it."""
 
 from __future__ import annotations
 

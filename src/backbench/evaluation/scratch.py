@@ -24,6 +24,7 @@ class ScratchNetwork:
     resources: Resources
     phase: ClassVar[Phase] = Phase.TRAINING
     probe_seconds: ClassVar[float] = 0.0
+    goal: ClassVar[float] = 0.0
 
     @property
     def precision(self) -> str:

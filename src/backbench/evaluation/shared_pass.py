@@ -54,6 +54,11 @@ class SharedPass:
         """What `base` computes in."""
         return "float32" if self.base is self.frozen.body else "bfloat16"
 
+    @property
+    def goal(self) -> float:
+        """The accuracy on val that training has to reach: about that of the linear probe."""
+        return self.probe.about_as_good(self.spec.dataset.sizes["val"])
+
     def deployed(self) -> tuple[keras.Model, str]:
         """The model as it would be used, and its precision: exports of what another engine ran are float32."""
         own = self.spec.engine == "keras"
@@ -74,14 +79,13 @@ class SharedPass:
         return TrainablePart(model, batches, self.base, self.head, after)
 
     def announcement(self, cell: PlannedCell, plan: fine_tuning.TrainingPlan) -> str:
-        """How long training everything will take at most, by the frozen pass: a training step is about three of it."""
+        """How long training everything will take, by the frozen pass: a training step is about three of it."""
         if cell.frozen:
             return ""
-        sizes, rates, epochs = self.spec.dataset.sizes, len(plan.learning_rates), plan.epochs
+        sizes = self.spec.dataset.sizes
         an_epoch = self.pass_seconds * (3 * sizes["train"] + sizes["val"]) / sum(sizes.values())
-        minutes = max(1, round(an_epoch * epochs * rates / 60))
-        work = f"{rates} learning rates, at most {epochs} epochs each" if rates > 1 else f"at most {epochs} epochs"
-        return f"{self.spec.label} @ {cell.freeze}: training all of it takes up to {minutes} min ({work})"
+        minutes = max(1, round(an_epoch * plan.epochs / 60))
+        return f"{self.spec.label} @ {cell.freeze}: training all of it takes about {minutes} min ({plan.epochs} epochs)"
 
     def trace(self, part: TrainablePart) -> dict[str, Any]:
         """What stands behind a trained cell beside its learning curve."""
@@ -100,8 +104,8 @@ class SharedPass:
         telling = ran if ran and ran.reason else own  # a prefix may pass a check that the features did not
         precision = self.precision if self.precision != self.spec.precision else ""
         reasons = [telling.instead(frozen=telling is ran, trained=precision)]
-        if trained.best.score <= self.probe.steps[self.probe.chosen].score:
-            reasons.append("no learning rate beat the frozen probe on val")
+        if trained.last.score <= self.probe.steps[self.probe.chosen].score:
+            reasons.append("training did not beat the frozen probe on val")
         return "; ".join(filter(None, [*reasons, part.batches.note]))
 
     def restore(self) -> None:
@@ -138,7 +142,7 @@ class SharedPass:
 def shared_pass(spec: JobSpec, resources: Resources, cells: Sequence[PlannedCell], clock: Clock) -> SharedPass:
     """Build the backbone, send all images through its frozen part once, fit the probe and prepare what is trained.
 
-    Raises FloatingPointError where activations at a boundary cannot be stored, or features hold NaN.
+    Raises FloatingPointError where activations at a boundary cannot be stored, ValueError where features hold NaN.
     """
     with clock.phase(Phase.BUILDING):
         frozen = build_frozen(spec, resources, cells)

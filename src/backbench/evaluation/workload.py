@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from backbench.core import recipe
 from backbench.core.cells import PlannedCell, augment_of, cells_to_measure
 from backbench.core.job import Job, Schedule
 
@@ -28,7 +27,7 @@ class Workload:
     """FLOPs of one job, a multiply-add counted as two, and the bytes that it leaves or needs on disk.
 
     `frozen` is the frozen pass with its augmented views, `probe` the path of strengths, `training` that of each trained
-    cell by its id, evaluation included, if no trial ends early. `kept` are activations, which vanish with the job.
+    cell by its id, evaluation included, at one learning rate. `kept` are activations, which vanish with the job.
     """
 
     frozen: float
@@ -39,7 +38,7 @@ class Workload:
 
 
 def workload_of(job: Job, wanted: Collection[str]) -> Workload:
-    """The work of the cells with these ids. The number of epochs is the most that there can be."""
+    """The work of the cells with these ids."""
     cells = cells_to_measure(job.spec, wanted)
     images = job.spec.dataset.sizes
     everything, train, val = sum(images.values()), images["train"], images["val"]
@@ -75,10 +74,10 @@ def flops(job: Job) -> float:
 
 
 def _training(job: Job, trained: float, recomputed: float, train: int, val: int) -> float:
-    trials, epochs = (len(recipe.LEARNING_RATES) if job.spec.pretrained else 1), job.spec.epochs
-    if isinstance(job.effort, Schedule) and job.effort.stop_after:
-        trials, epochs = 1, job.effort.stop_after
-    return trials * epochs * (train * (STEP * trained + recomputed) + val * (trained + recomputed))
+    epochs = job.spec.epochs
+    if isinstance(job.effort, Schedule) and job.effort.epochs:
+        epochs = job.effort.epochs
+    return epochs * (train * (STEP * trained + recomputed) + val * (trained + recomputed))
 
 
 def memory_of(job: Job) -> float:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from backbench.analysis import PerItem, grouped, labels, ranked
-from backbench.analysis.metrics import calibration, right_by_class, tempered_logs
+from backbench.analysis.metrics import calibration, right_by_class, tempered, tempered_logs
 from backbench.analysis.missing_cells import with_unmeasured
 from backbench.analysis.per_item import hits
 from backbench.analysis.ranking import SERIES
@@ -27,8 +27,8 @@ class ReportData:
 
     In the table are those too that were planned and not measured, see `analysis.planned`.
     `by_class` holds for each class of test how many items are right and how many there are [2, C]; `bins` for each bin
-    of confidence on test the items, the sum of their confidence and how many are right [3, bins]; `training` the
-    learning curves as `finetune.Trained.trace` writes them.
+    of confidence on test the items, the sum of their confidence and how many are right [3, bins], `bins_before` the
+    same without the temperature; `training` the learning curves as `fine_tuning.Trained.trace` writes them.
     """
 
     table: pd.DataFrame
@@ -36,6 +36,7 @@ class ReportData:
     answers: Mapping[str, PerItem] = field(default_factory=dict)
     by_class: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     bins: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    bins_before: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
@@ -72,15 +73,19 @@ def first_seeds(rows: pd.DataFrame) -> str:
 def read(directory: Path) -> ReportData:
     """Everything that the page is made of. Raises RequestError where run.json or the table is missing or damaged."""
     cells = table(directory)
-    answered, by_class, bins = {}, {}, {}
+    answered, by_class, bins, before = {}, {}, {}, {}
+    temperatures = cells.set_index("cell_id")["temperature"].dropna()
     for cell_id, found in _predictions(directory, ranked(cells)["cell_id"]):
         answered[cell_id] = _answers(found)
         probabilities, truth = found["test_probs"], found["test_labels"]
         by_class[cell_id] = np.stack(right_by_class(probabilities, truth))
         bins[cell_id] = np.stack(calibration(probabilities, truth)).astype("float64")
+        if cell_id in temperatures:  # softmax(log p x T) is what the network said before it was divided by T
+            without = tempered(probabilities, 1 / temperatures[cell_id])
+            before[cell_id] = np.stack(calibration(without, truth)).astype("float64")
     training = {cell.cell_id: cell.trace.get("training") for cell in store.read_cells(directory)}
     known = {cell_id: trace for cell_id, trace in training.items() if isinstance(trace, Mapping)}
-    return ReportData(cells, store.read_run(directory), answered, by_class, bins, known)
+    return ReportData(cells, store.read_run(directory), answered, by_class, bins, before, known)
 
 
 def table(directory: Path) -> pd.DataFrame:

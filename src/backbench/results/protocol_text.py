@@ -20,7 +20,7 @@ def protocol(request: Request, dataset: Dataset) -> dict[str, int | str]:
         " byte-identical images never straddle two splits that were made: of each class"
         f" {1 / recipe.TEST_ONE_OF:.4g} for test and {1 / recipe.VAL_ONE_OF:.4g} for val, or"
         f" {1 / recipe.VAL_OF_TRAIN_ONE_OF:.4g} of train for val where only that is missing.",
-        "choices": "Every choice (regularisation, learning rate, epoch, rank) is made on val, by the selection score;"
+        "choices": "Every choice (regularisation, learning rate, rank) is made on val, by the selection score;"
         " test is evaluated once per cell.",
         "images": f"RGB, the {'whole image' if request.resize == 'stretch' else 'centre square'} resized to the input"
         " size (bilinear, antialiased), then the family's own preprocess_input.",
@@ -31,11 +31,9 @@ def protocol(request: Request, dataset: Dataset) -> dict[str, int | str]:
         "fine-tuned cell": "Everything after the frozen stages, and the head, are trained on activations kept from the"
         " one frozen pass (on the pixels where nothing is frozen), starting at a solution of the probe; batch norm and"
         f" dropout stay in inference mode (with random weights batch norm trains as usual)."
-        f" {_rates(recipe.LEARNING_RATES)}: {_training(request, recipe.EPOCHS)}; from epoch {recipe.RACE_FROM} on"
-        " a rate ends that has never been as good as the leading one had been by then. The best rate and its best epoch"
-        " on val are kept.",
-        "scratch cell": f"A small CNN trained from pixels. {_rates(recipe.LEARNING_RATES_FROM_SCRATCH)}:"
-        f" {_training(request, recipe.EPOCHS_FROM_SCRATCH)}. The best epoch on val is kept.",
+        f" {_schedule(request, recipe.LEARNING_RATES, recipe.EPOCHS)}.",
+        "scratch cell": "A small CNN trained from pixels."
+        f" {_schedule(request, recipe.LEARNING_RATES_FROM_SCRATCH, recipe.EPOCHS_FROM_SCRATCH)}.",
         "augmentation": _augmentation(request, flips=dataset.flips),
         "transferability": "Scores of the pooled features of train alone, stored with the fully frozen cell:"
         f" leave-one-out accuracy of ridge regression (the best of {_word(len(recipe.RIDGE_PENALTIES))} penalties,"
@@ -47,7 +45,9 @@ def protocol(request: Request, dataset: Dataset) -> dict[str, int | str]:
         " one temperature is fitted, from 0 to 1, higher is better.",
         "gap": "Accuracy on train minus accuracy on test, both after training, without augmentation.",
         "interval": f"{100 * recipe.INTERVAL_LEVEL:g} % Wilson score interval over the test items.",
-        "calibration": "Expected calibration error of the most probable class on test, over"
+        "calibration": "One temperature divides the logits of a cell, in its predictions and its export: that of the"
+        " least log-loss on val, whose labels are smoothed by one image more of any class."
+        " Expected calibration error of the most probable class on test, over"
         f" {recipe.ECE_BINS} equal-width bins.",
         "cost": "Measured on backbone and head together: latency is the median at batch 1 of up to"
         f" {recipe.TIMED_CALLS} calls, throughput the best of batches of {_listed((1, *recipe.TIMED_BATCHES))}, memory"
@@ -55,20 +55,20 @@ def protocol(request: Request, dataset: Dataset) -> dict[str, int | str]:
     }
 
 
-def _rates(rates: Sequence[float]) -> str:
-    if len(rates) == 1:
-        return f"There is one learning rate, {rates[0]:g}"
-    return f"{_word(len(rates)).capitalize()} learning rates race from the same start ({_listed(rates)})"
-
-
-def _training(request: Request, most: int) -> str:
-    """One schedule; `most` epochs where none were asked for."""
+def _schedule(request: Request, rates: Sequence[float], epochs: int) -> str:
+    """How a network is trained; for `epochs` where none were asked for."""
+    others = "".join(f", then {rate:g}" for rate in rates[2:])
+    others = (
+        f", {rates[1]:g} where its accuracy on val ends more than a standard error below the linear probe's{others}"
+        if rates[1:]
+        else ""
+    )
     return (
-        f"AdamW (weight decay {recipe.WEIGHT_DECAY:g}) on labels smoothed by {recipe.LABEL_SMOOTHING:g}, warm-up over"
-        f" {100 * recipe.WARM_UP:g} % of the steps, then cosine, at most {request.epochs or most} epochs in batches of"
-        f" {request.batch_size}, early stopping after {100 * recipe.PATIENCE:g} % of the epochs, at least"
-        f" {recipe.LEAST_PATIENCE}, without a better one on val, or where at most {recipe.LEFT_ON_VAL} of its images is"
-        " wrong"
+        f"AdamW (weight decay {recipe.WEIGHT_DECAY:g}, gradients of a norm of at most {recipe.GRADIENT_NORM:g})"
+        f" on labels smoothed by {recipe.LABEL_SMOOTHING:g}, warm-up over"
+        f" {100 * recipe.WARM_UP:g} % of the steps, then cosine to zero, {request.epochs or epochs} epochs in batches"
+        f" of {request.batch_size}, always to the end, whose weights are kept: no epoch is picked. The learning rate is"
+        f" {rates[0]:g}{others}{'; of several, the best on val is kept' if others else ''}"
     )
 
 

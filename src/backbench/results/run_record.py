@@ -89,7 +89,7 @@ class Unreadable(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """What a reader should know about a dataset (`datasets.health`); UNSET is what nobody looked for."""
+    """What a reader should know about a dataset (`data.quality`); UNSET is what nobody looked for."""
 
     images: int = 0
     classes: int = 0

@@ -208,7 +208,7 @@ class BudgetedSweep:
             return None
         answers = store.read_predictions(self.work.directory, stored.cell_id)
         final = metrics.tempered_logs(answers["val_probs"], answers["val_labels"])
-        return as_tried(final, first_curve(found), epochs=effort.stop_after) if effort.stop_after else final
+        return as_tried(final, first_curve(found), epochs=effort.epochs) if effort.epochs else final
 
     def _why(self, position: int, cell: PlannedCell) -> str:
         job = self.jobs[position]

@@ -82,7 +82,7 @@ def jobs_for(request: Request, dataset: Dataset, *, resolved: dict[str, str], ca
 
 
 def with_pixels(job: Job, listing: Listing, *, progress: Progress, may_go_on: Callable[[], bool] | None = None) -> Job:
-    """The job with its images decoded at its size; with `may_go_on` in the background, as `pixels.decode` does it.
+    """The job with its images decoded at its size; with `may_go_on` in the background, as `decoding.decode` does it.
 
     Raises UnavailableError when images that could be decoded before cannot be any more.
     """

@@ -241,3 +241,33 @@ def test_a_metric_of_nothing_raises(metric: object) -> None:
 def test_an_interval_of_nothing_raises() -> None:
     with pytest.raises(ValueError, match="at least one item"):
         metrics.wilson_interval(0.5, 0)
+
+
+def test_a_temperature_of_three_right_and_one_wrong_at_equal_confidence() -> None:
+    # Of four images and one that is anything the share of right ones is (3 + 1/2) / 5, and at equal confidence the best
+    # one is that share: a margin of 2 nats becomes ln(3.5 / 1.5).
+    probabilities = two_classes([2.0, 2.0, 2.0, -2.0])
+    found = metrics.temperature(probabilities, np.zeros(4, np.int64))
+    assert found == pytest.approx(2 / math.log(3.5 / 1.5), rel=1e-5)
+
+
+def test_a_temperature_where_all_are_right_is_that_of_one_image_more() -> None:
+    probabilities = two_classes([2.0] * 9)
+    assert metrics.temperature(probabilities, np.zeros(9, np.int64)) == pytest.approx(2 / math.log(9.5 / 0.5), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_probabilities_at_their_temperature_need_no_other_and_answer_the_same(seed: int) -> None:
+    probabilities, labels = random_candidate(seed, n=300)
+    sharper = tempered(probabilities, 3.0)
+    fitted = metrics.temperature(sharper, labels)
+    assert fitted == pytest.approx(3 * metrics.temperature(probabilities, labels), rel=1e-4)
+    used = metrics.tempered(sharper, fitted)
+    assert metrics.temperature(used, labels) == pytest.approx(1, abs=1e-4)
+    np.testing.assert_array_equal(used.argmax(axis=1), probabilities.argmax(axis=1))
+    np.testing.assert_allclose(metrics.tempered(used, 1 / fitted), sharper, atol=1e-5)
+
+
+def test_tempered_by_hand() -> None:
+    # Odds of 9 to 1 are 3 to 1 at a temperature of 2.
+    np.testing.assert_allclose(metrics.tempered(np.array([[0.9, 0.1]]), 2.0), [[0.75, 0.25]], rtol=1e-6)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.planned_jobs import planned
 
-from backbench.budget.cost_model import DENSE, DEPTHWISE, EPOCHS, OVERHEAD, Rate, Speeds
+from backbench.budget.cost_model import DENSE, DEPTHWISE, OVERHEAD, Rate, Speeds
 from backbench.budget.online_cost_model import STARTING, OnlineCostModel
 from backbench.core.cells import planned_cells
 from backbench.core.job import Job, Schedule, Screening
@@ -41,24 +41,13 @@ def test_a_job_that_ran_is_expected_to_take_what_it_took() -> None:
 
 def test_a_trial_tells_what_the_whole_cell_will_take() -> None:
     prices, made = OnlineCostModel(Speeds(NOTHING, product=1e11)), job(epochs=9)
-    tried = made.with_effort(Schedule(stop_after=1))
+    tried = made.with_effort(Schedule(epochs=1))
     learnt(prices, tried, "all-1", wall=30.0, frozen_pass=10.0, probe=2.0, fine_tuning=8.0, starting=5.0)
     assert prices.expected(tried, ids(made, "all-1")) == pytest.approx(30.0)
-    # Of the trial's eight seconds three grow with its work; the whole has three rates of nine epochs, a third of which
-    # are taken for needed, and says at its end what all images are.
+    # Of the trial's eight seconds three grow with its work; the whole has nine epochs and says at its end what all
+    # images are.
     (whole,), (one,) = (workload_of(each, ids(made, "all-1")).training.values() for each in (made, tried))
-    assert prices.expected(made, ids(made, "all-1")) == pytest.approx(10 + 2 + OVERHEAD + 5 + 3 * whole / one * EPOCHS)
-
-
-def test_the_share_of_the_epochs_is_learnt_from_what_was_tried_and_then_measured() -> None:
-    prices, made = OnlineCostModel(Speeds(NOTHING, product=1e11)), job(epochs=9)
-    tried = made.with_effort(Schedule(stop_after=1))
-    learnt(prices, tried, "all-1", wall=30.0, frozen_pass=10.0, probe=2.0, fine_tuning=8.0, starting=5.0)
-    (whole,), (one,) = (workload_of(each, ids(made, "all-1")).training.values() for each in (made, tried))
-    spent = 5 + 0.5 * 3 * whole / one
-    learnt(prices, made, "all-1", wall=22 + spent, frozen_pass=10.0, probe=2.0, fine_tuning=spent, starting=5.0)
-    assert prices.shares == [pytest.approx(0.5)]
-    assert prices.expected(made, ids(made, "all-1")) == pytest.approx(22 + spent)
+    assert prices.expected(made, ids(made, "all-1")) == pytest.approx(10 + 2 + OVERHEAD + 5 + 3 * whole / one)
 
 
 def test_what_never_ran_is_expected_to_be_as_quick_for_its_work_and_kind_as_what_did() -> None:
@@ -77,13 +66,13 @@ def test_of_several_that_ran_the_typical_one_tells_and_how_it_is_trained_as_well
         work = workload_of(made, ids(made, "all", "all-1"))
         (flops,) = work.training.values()
         share = DENSE if backbone == "Xception" else DEPTHWISE
-        passed, steps = times * work.frozen / share / 1e11, times * flops * EPOCHS / share / 1e11
+        passed, steps = times * work.frozen / share / 1e11, times * flops / share / 1e11
         spent = {"frozen_pass": passed, "fine_tuning": steps + 2.0, "starting": 2.0}
         learnt(prices, made, "all", "all-1", wall=passed + steps + 2.0, **spent)
     work = workload_of(other, ids(other, "all", "all-1"))
     (flops,) = work.training.values()
     probe = prices.speeds.take("probe", other, work.probe).likely
-    twice = 2.0 * (work.frozen + flops * EPOCHS) / DENSE / 1e11
+    twice = 2.0 * (work.frozen + flops) / DENSE / 1e11
     assert prices.expected(other, ids(other, "all", "all-1")) == pytest.approx(twice + probe + 2.0)
 
 
@@ -92,7 +81,7 @@ def test_with_nothing_to_go_by_a_trained_cell_has_a_start_and_its_work_at_a_gues
     alone = prices.expected(made, ids(made, "all"))
     both = prices.expected(made, ids(made, "all", "all-1"))
     (flops,) = workload_of(made, ids(made, "all-1")).training.values()
-    assert both - alone == pytest.approx(STARTING + flops * EPOCHS / (DEPTHWISE * 1e11))
+    assert both - alone == pytest.approx(STARTING + flops / (DEPTHWISE * 1e11))
 
 
 def test_the_error_is_that_of_the_sum_and_of_the_typical_job() -> None:

@@ -43,10 +43,10 @@ def test_the_seconds_of_an_exhaustive_sweep_are_those_of_all_cells_and_what_they
 def test_a_trial_costs_its_epochs_and_at_most_those_that_there_were() -> None:
     known = made({"a": 0.5, "b": 0.6})
     trained = known.arms[1]
-    assert known.cost(Measurement(trained, "a#0", Schedule(stop_after=3))) == 3
-    assert known.cost(Measurement(trained, "a#0", Schedule(stop_after=99))) == 10
+    assert known.cost(Measurement(trained, "a#0", Schedule(epochs=3))) == 3
+    assert known.cost(Measurement(trained, "a#0", Schedule(epochs=99))) == 10
     assert known.cost(Measurement(trained, "a#0")) == 10
-    assert np.exp(known.seen(Measurement(trained, "a#0", Schedule(stop_after=2))).mean()) == pytest.approx(0.5 * 0.6)
+    assert np.exp(known.seen(Measurement(trained, "a#0", Schedule(epochs=2))).mean()) == pytest.approx(0.5 * 0.6)
 
 
 def test_what_a_network_shares_is_paid_once() -> None:
@@ -74,8 +74,9 @@ def test_many_networks_are_screened_by_what_their_probes_came_to() -> None:
     found = play(known, successive_halving.rounds, budget=1e9)
     assert found.chosen is not None
     assert found.chosen.label == "i@all-1"
-    # Each is the best of its own family, so that all probes follow: 9 x (2 + 1); a third is tried, one is finished.
-    assert found.seconds == 27 + 3 + 20
+    # Each is the best of its own family, so that all probes follow: 9 x (2 + 1). A third is tried for two epochs, and
+    # one is finished.
+    assert found.seconds == 27 + 3 * 2 + 20
     probe = known.arms[0]
     assert known.cost(Measurement(probe, "a#p", Screening(1000))) == 0
 

@@ -83,7 +83,7 @@ def test_halving_probes_all_then_trains_less_and_less_of_it() -> None:
     assert [one.name for one in rounds] == ["probes", "trials", "first seeds", "other seeds"]
     assert asked[0] == [f"{network}@all#0" for network in "fedcba"]  # the best by the prior first
     assert asked[1] == ["a@all-1#0", "a@all-2#0", "b@all-1#0", "b@all-2#0"]  # a third of six networks
-    assert [step.effort for step in rounds[1].steps] == [Schedule(stop_after=1)] * 4
+    assert [step.effort for step in rounds[1].steps] == [Schedule(epochs=2)] * 4
     assert asked[2] == ["a@all-1#0", "a@all-2#0"]  # of each depth a third of two, which is one
     assert rounds[2].steps[0].effort == FULL
     # Eight cells are done, and a third of them are three: both depths of a, and its probe, which has no other seed.
@@ -115,7 +115,7 @@ def test_what_has_no_probe_comes_first_and_is_not_judged_by_one() -> None:
     scratch = Arm("scratch", "scratch", "none", ("scratch#0",), 25)
     rounds, asked = played(successive_halving.rounds, [*arms("ab"), scratch], lambda step: 0.5)
     assert asked[1][0] == "scratch#0"
-    assert rounds[1].steps[0].effort == Schedule(stop_after=3)  # a ninth of 25
+    assert rounds[1].steps[0].effort == Schedule(epochs=5)  # a fifth of 25
     assert "scratch#0" in asked[2]
 
 
@@ -159,7 +159,7 @@ def test_the_baseline_trains_all_for_one_epoch_and_finishes_the_best() -> None:
     )
     assert asked == [["a@all#0", "b@all#0"], ["a@all-1#0", "b@all-1#0"],
                      ["b@all-1#0", "b@all-1#1", "a@all-1#0", "a@all-1#1"]]  # fmt: skip
-    assert {step.effort for step in rounds[1].steps} == {Schedule(stop_after=1)}
+    assert {step.effort for step in rounds[1].steps} == {Schedule(epochs=1)}
 
 
 def test_a_search_that_is_told_nothing_ends() -> None:

@@ -30,7 +30,7 @@ def test_cells_are_measured_longest_first() -> None:
     assert training[short] < training[long]
     assert longest_first(mobile) == (frozen, long, short), "what is not trained precedes all"
     assert longest_first(mobile.owing((short, long))) == (long, short)
-    assert longest_first(mobile.with_effort(Schedule(stop_after=1))) == (frozen, long, short)
+    assert longest_first(mobile.with_effort(Schedule(epochs=1))) == (frozen, long, short)
     (scratch,) = planned(limit=20, seeds=2, image_size=16, backbones="scratch")
     assert longest_first(scratch) == cells_of(scratch), "equals stay in their order"
 

@@ -299,7 +299,7 @@ def test_all_columns_are_in_the_page_and_some_wait_to_be_chosen(table: pd.DataFr
 
 
 def test_notes_of_finished_cells_are_footnotes() -> None:
-    late, slow = "no learning rate beat the frozen probe on val", "the activations <b>did not fit</b>"
+    late, slow = "training did not beat the frozen probe on val", "the activations <b>did not fit</b>"
     html = rendered(
         frame(
             cell("A", 0.9, 0.8, 5.0, freeze="all-1", frozen_params_pct=36.4, reason=late),

@@ -59,6 +59,8 @@ def stored() -> ReportData:
             A: np.array([[2.0, 10, 10], [0.4, 5.5, 9.0], [1, 5, 10]]),
             B: np.array([[0.0, 20, 2], [0.0, 16, 1.6], [0, 14, 2]]),
         },
+        # without its temperature A is 95 % sure of all of them
+        bins_before={A: np.array([[0.0, 0, 22], [0.0, 0, 20.9], [0, 0, 16]])},
         training={B: {"start": epoch(0, 0.5, None), "trials": trials, "chosen": 1, "best_epoch": 2}},
     )
 
@@ -83,7 +85,7 @@ def everything(stored: ReportData) -> ReportData:
     deeper = frame(cell("A", 0.7, 0.85, freeze="all-1", train_acc=0.95, latency_ms=20.0, test_acc_lo=0.79))
     return ReportData(
         pd.concat([stored.table, deeper], ignore_index=True), RUN,
-        by_class=stored.by_class, bins=stored.bins, training=stored.training,
+        by_class=stored.by_class, bins=stored.bins, bins_before=stored.bins_before, training=stored.training,
     )  # fmt: skip
 
 
@@ -109,6 +111,10 @@ def first(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["label"] == rows["label"].iloc[0]]
 
 
+def after(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[~rows["before"]]
+
+
 def by_row(rows: pd.DataFrame, column: str) -> list[tuple[Any, Any]]:
     return [(value, i) for i, value in enumerate(rows[column])]
 
@@ -126,7 +132,7 @@ def dots_of_curves(rows: pd.DataFrame, column: str) -> list[tuple[Any, Any]]:
     drawn = rows[rows[column].notna()]
     focus = first(drawn)
     return [
-        pair for dots in (drawn[drawn["best"]], focus, focus[focus["best"]]) for pair in pairs(dots, "epoch", column)
+        pair for dots in (drawn[drawn["kept"]], focus, focus[focus["kept"]]) for pair in pairs(dots, "epoch", column)
     ]
 
 
@@ -170,8 +176,8 @@ CONTRACT = (
     Shown(per_class_accuracy, "", cells, cells, mark="rect"),
     Shown(
         reliability, "",
-        lambda rows: pairs(rows, "confidence", "right"),
-        lambda rows: pairs(rows, "confidence", "right") + pairs(first(rows), "confidence", "right"),
+        lambda rows: pairs(pd.concat([after(rows), first(rows)]), "confidence", "right"),
+        lambda rows: pairs(pd.concat([after(rows), after(first(rows))]), "confidence", "right"),
     ),
 )  # fmt: skip
 
@@ -365,7 +371,7 @@ def test_one_seed_is_not_passed_off_as_the_mean_of_several(stored: ReportData) -
     other = cell("B", 0.7, 0.6, freeze="all-1", seed=1)
     several = ReportData(
         pd.concat([stored.table.iloc[1:], frame(other)], ignore_index=True), RUN,
-        by_class=stored.by_class, bins=stored.bins, training=stored.training,
+        by_class=stored.by_class, bins=stored.bins, bins_before=stored.bins_before, training=stored.training,
     )  # fmt: skip
     for module in (per_class_accuracy, reliability, learning_curves):
         assert prepared(module, several).caption.endswith("Of several seeds the first is shown.")
@@ -384,7 +390,10 @@ def test_reliability_is_counted_over_all_items_and_drawn_where_there_are_enough(
     assert summary["right"].tolist() == pytest.approx([16 / 22, 16 / 22])
     assert summary["confidence"].tolist() == pytest.approx([14.9 / 22, 17.6 / 22])
     assert summary["ece"].tolist() == pytest.approx([(0.6 + 0.5 + 1.0) / 22, (2.0 + 0.4) / 22])
-    points = reliability.bins(stored.rows, stored)
+    assert summary["before"].tolist() == pytest.approx([4.9 / 22, float("nan")], nan_ok=True)
+    every = reliability.bins(stored.rows, stored)
+    before, points = every[every["before"]], after(every)
+    assert before[["label", "confidence", "items"]].to_numpy().tolist() == [["A@all", pytest.approx(95), 22]]
     assert points["label"].tolist() == ["A@all", "A@all", "B@all-1"]
     assert points["confidence"].tolist() == pytest.approx([55, 90, 80])
     assert points["right"].tolist() == pytest.approx([50, 100, 70])
@@ -395,7 +404,7 @@ def test_reliability_says_who_is_too_sure(stored: ReportData) -> None:
     plot = prepared(reliability, stored)
     assert plot.caption.startswith(
         "A@all is right in 72.7% of its answers on test and on average 67.7% sure: not sure enough (ECE 9.5%). "
-        "No network is better calibrated."
+        "No network is better calibrated. Without its temperature the ECE of A@all would be 22.3%."
     )
     only = ReportData(frame(cell("B", 0.8, 0.7)), bins={"B-all-imagenet-0": stored.bins[B]})
     assert "80.0% sure: too sure of itself (ECE 10.9%)." in prepared(reliability, only).caption
@@ -407,7 +416,7 @@ def test_reliability_says_who_is_too_sure(stored: ReportData) -> None:
 def test_curves_hold_every_epoch_of_every_rate(stored: ReportData) -> None:
     found = learning_curves.curves(stored)
     assert found["label"].unique().tolist() == ["B@all-1"]
-    assert found[["rate", "epoch", "score", "chosen", "best"]].to_numpy().tolist() == [
+    assert found[["rate", "epoch", "score", "chosen", "kept"]].to_numpy().tolist() == [
         ["0.001", 0, 0.5, False, False],
         ["0.001", 1, 0.3, False, False],
         ["0.0001", 0, 0.5, True, False],
@@ -421,26 +430,23 @@ def test_curves_say_what_training_brought(stored: ReportData) -> None:
     plot = prepared(learning_curves, stored)
     assert plot.caption.startswith(
         "A@all, which ranks first, was solved in one step and has no curve. B@all-1 rose from 0.500 to 0.800 on val, "
-        "at a learning rate of 0.0001, in epoch 2. Epoch 0 is the start"
+        "at a learning rate of 0.0001, in 2 epochs. Epoch 0 is the start"
     )
     assert plot.table.rows == (("B@all-1", "0.0001", "0.500", "0.800", "2", "3"),)
     assert plot.frame["loss"].notna().sum() == 4, "the start has no loss"
 
 
-def test_curves_say_when_more_epochs_may_help(stored: ReportData) -> None:
+def test_the_epoch_whose_weights_were_kept_is_the_last_of_a_whole_schedule_and_was_the_best_before(
+    stored: ReportData,
+) -> None:
     trace = dict(stored.training[B])
-    last = ReportData(stored.table, training={B: trace | {"best_epoch": 3}})
-    assert "It was best in the last epoch: more epochs may help." in prepared(learning_curves, last).caption
-    trained = [cell(name, 0.8, 0.7, freeze="all-1") for name in "AB"]
-    traces = {"A-all-1-imagenet-0": stored.training[B], B: trace | {"best_epoch": 3}}
-    one_of_two = prepared(learning_curves, ReportData(frame(*trained), training=traces)).caption
-    assert "1 of 2 candidates was best in the last epoch" in one_of_two
-    assert "no curve" not in one_of_two
-    start = ReportData(stored.table, training={B: trace | {"best_epoch": 0}})
-    assert prepared(learning_curves, start).caption.startswith(
-        "A@all, which ranks first, was solved in one step and has no curve. B@all-1 was never better on val than at "
-        "its start (0.500)."
-    )
+    del trace["best_epoch"]
+    whole = prepared(learning_curves, ReportData(stored.table, training={B: trace | {"epoch": 3}}))
+    assert whole.table.rows == (("B@all-1", "0.0001", "0.500", "0.700", "3", "3"),)
+    assert "B@all-1 rose from 0.500 to 0.700 on val, at a learning rate of 0.0001, in 3 epochs." in whole.caption
+    trace["start"] = trace["start"] | {"score": 0.9}
+    fell = prepared(learning_curves, ReportData(stored.table, training={B: trace | {"epoch": 3}}))
+    assert "B@all-1 went from 0.900 to 0.700 on val" in fell.caption
 
 
 # --- train against test, accuracy against cost ------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from support.tables import cell, frame, lost
 from backbench.analysis import grouped, recommend
 from backbench.report import terminal
 
-LATE = "no learning rate beat the frozen probe on val"
+LATE = "training did not beat the frozen probe on val"
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ FRACTIONS = [
     "frozen_params_pct", "train_acc", "val_acc", "test_acc", "gap", "val_nll", "selection_score", "test_acc_lo",
     "test_acc_hi", "test_top5", "test_macro_f1", "test_nll", "test_ece", "latency_ms", "throughput_ips",
     "peak_mem_mb", "fit_seconds", "wall_seconds", "imagenet_top1", "ridge_loo_acc", "knn_loo_acc", "logme", "h_score",
+    "temperature",
 ]  # fmt: skip
 WHOLE = [
     "image_size", "freeze_depth", "stages", "seed", "params", "trainable_params", "flops",
@@ -35,7 +36,7 @@ ORDER = [
     "val_nll", "selection_score", "test_acc_lo", "test_acc_hi", "test_top5", "test_macro_f1", "test_nll",
     "test_ece", "params", "trainable_params", "flops", "latency_ms", "throughput_ips", "peak_mem_mb",
     "fit_seconds", "wall_seconds", "engine", "precision", "backend", "device", "cell_id",
-    "imagenet_top1", "ridge_loo_acc", "knn_loo_acc", "logme", "h_score",
+    "imagenet_top1", "ridge_loo_acc", "knn_loo_acc", "logme", "h_score", "temperature",
 ]  # fmt: skip
 
 

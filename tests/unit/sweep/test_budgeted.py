@@ -41,7 +41,7 @@ from backbench.sweep.summary import SweepSummary
 # Scores of the networks' probes; training adds to them.
 WORTH = {"MobileNetV2": 0.7, "MobileNet": 0.6, "Xception": 0.3, "VGG16": 0.2, "ResNet50": 0.15, "DenseNet121": 0.1}
 # Seconds of a job's start, and of a FLOP of what is as quick as a large product; networks are as much slower as is
-# usual for their kind, and training ends where the forecast takes it to end.
+# usual for their kind.
 START, RATE = 2.0, 2.25e-12
 EPOCHS = 9
 
@@ -83,11 +83,8 @@ class Machine:
                 continue
             trained = 0.0
             for cell in cells:
-                share = cost_model.EPOCHS if job.effort.complete else 1.0
                 seconds = (
-                    online_cost_model.STARTING + rate * share * training[cell.cell_id]
-                    if cell.cell_id in training
-                    else 0.0
+                    online_cost_model.STARTING + rate * training[cell.cell_id] if cell.cell_id in training else 0.0
                 )
                 if deadline is not None and self.now + seconds > deadline:
                     self.now = deadline
@@ -112,7 +109,7 @@ class Machine:
 def kind_of(effort: Effort) -> str:
     if isinstance(effort, Screening):
         return "screening"
-    return "whole" if effort.complete else f"{effort.stop_after} epochs"
+    return "whole" if effort.complete else f"{effort.epochs} epochs"
 
 
 def with_weights(job: Job, found: CellFinished) -> CellFinished:
@@ -145,11 +142,7 @@ def outcome(job: Job, cell: PlannedCell) -> CellFinished:
         found[name] = probabilities
     row = {"fit_seconds": 9.0, "wall_seconds": 10.0, "params": 1000, "flops": 1000, "latency_ms": 1.0}
     curve = tuple(Epoch(epoch, 1.0, score, 1.0, score * part) for epoch, part in ((1, 0.8), (2, 1.0)))
-    trace = {
-        "training": Trained(
-            Epoch(0, None, 0.1, 2.0, 0.1), (LearningRateRun(3e-4, curve, "made up"),), 0, curve[-1]
-        ).trace()
-    }
+    trace = {"training": Trained(Epoch(0, None, 0.1, 2.0, 0.1), (LearningRateRun(1e-3, curve),), 0).trace()}
     return finished(job.spec, cell, found, row=row, trace={} if cell.freeze == "all" else trace)
 
 
@@ -194,10 +187,10 @@ def test_with_time_for_all_the_search_measures_the_best_and_drops_who_is_surely_
     }
     kinds = [kind for _, kind, _ in machine.log]
     assert kinds[:6] == ["whole"] * 6
-    assert ("MobileNet", "1 epochs", ("all-1#0", "all-2#0")) in machine.log
+    assert ("MobileNet", "2 epochs", ("all-1#0", "all-2#0")) in machine.log
     said = capsys.readouterr().out
     assert "cells pruned: its frozen probe" in said
-    assert "MobileNet @ all-1: tried for 1 epoch, score 0.5" in said
+    assert "MobileNet @ all-1: tried for 2 epochs, score 0.5" in said
 
 
 def test_a_pruned_cell_says_at_which_rung_with_which_score_and_why(machine: Machine, tmp_path: Path) -> None:
@@ -206,7 +199,7 @@ def test_a_pruned_cell_says_at_which_rung_with_which_score_and_why(machine: Mach
     behind = cells["MobileNet", "all-1", 0]
     assert behind.status == "pruned"
     assert behind.reason == (
-        "a trial among all-1: score 0.520, the last that went on has score 0.600; tried for 1 epoch, score 0.520"
+        "a trial among all-1: score 0.520, the last that went on has score 0.600; tried for 2 epochs, score 0.520"
     )
     assert len(behind.trace["trial"]["items"]) == 179
     assert behind.row.selection_score is UNSET
@@ -279,7 +272,7 @@ def test_a_trial_of_a_search_that_was_cut_off_says_so(
     with pytest.raises(KeyboardInterrupt):
         machine.sweep(request(tmp_path / "r", budget="2h"))
     (tried_one,) = [cell for cell in store.read_cells(tmp_path / "r") if cell.status == "pruned"]
-    assert tried_one.reason == "the search was cut off; tried for 1 epoch, score 0.600"
+    assert tried_one.reason == "the search was cut off; tried for 2 epochs, score 0.600"
 
 
 def test_what_was_screened_is_not_screened_again(machine: Machine, tmp_path: Path) -> None:

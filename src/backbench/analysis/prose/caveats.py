@@ -10,6 +10,7 @@ from backbench.analysis.caveat import Caveat, CaveatCode, Severity
 from backbench.analysis.comparison_facts import ComparisonFacts
 from backbench.analysis.prose.phrases import images, points
 from backbench.analysis.recommendation_facts import Recommendation
+from backbench.analysis.seed_spread import spread
 from backbench.analysis.significance import ALPHA
 from backbench.core import formatting
 
@@ -27,7 +28,8 @@ def caveats(facts: Recommendation) -> tuple[Caveat, ...]:
     """The caveats of a recommendation, warnings first."""
     if facts.best is None:
         return ()
-    return (*_val(facts, facts.best), *_optimism(facts, facts.best), *_small_test(facts, facts.best))
+    best = facts.best
+    return (*_val(facts, best), *_optimism(facts, best), *_small_test(facts, best), *_trained_once(best))
 
 
 def comparison_caveats(facts: ComparisonFacts) -> tuple[Caveat, ...]:
@@ -99,6 +101,17 @@ def _small_test(facts: Recommendation, best: Candidate) -> Iterator[Caveat]:
     )
 
 
+def _trained_once(best: Candidate) -> Iterator[Caveat]:
+    if best.seeds == 1 and best.test_acc is not None and (moves := spread(best)):
+        yield Caveat(
+            CaveatCode.TRAINED_ONCE,
+            Severity.NOTE,
+            f"{best.label} was trained once, and the interval of its test accuracy is over the test images alone: "
+            f"another seed typically moves such an accuracy by {points(moves)} either way (standard deviation over "
+            "seeds of cells like it). With --seeds 3 it is measured.",
+        )
+
+
 def _disagreement(facts: ComparisonFacts) -> Iterator[Caveat]:
     if facts.verdict != "tied":
         return
@@ -112,13 +125,15 @@ def _disagreement(facts: ComparisonFacts) -> Iterator[Caveat]:
 
 def _seeds(facts: ComparisonFacts) -> Iterator[Caveat]:
     pair = (facts.first, facts.second)
-    once = [candidate.label for candidate in pair if candidate.seeds == 1 and _depends_on_seed(candidate)]
+    once = [candidate for candidate in pair if candidate.seeds == 1 and spread(candidate)]
     if once:
-        was, it = ("was", "it") if len(once) == 1 else ("were", "them")
+        was, it = ("was", "it") if len(once) == 1 else ("were", "each")
+        moves = max(spread(candidate) for candidate in once)
         yield Caveat(
             CaveatCode.TRAINED_ONCE,
             Severity.NOTE,
-            f"{' and '.join(once)} {was} trained once: how much another seed would change {it} is not known.",
+            f"{' and '.join(candidate.label for candidate in once)} {was} trained once: another seed typically moves "
+            f"{it} by {points(moves)} either way (standard deviation over seeds of cells like it).",
         )
     few = [candidate.label for candidate in pair if 1 < candidate.seeds < ENOUGH_SEEDS]
     if few:
@@ -138,8 +153,3 @@ def _single_pair(facts: ComparisonFacts) -> Iterator[Caveat]:
             "The p-value is for this pair alone. Of many pairs of equally good candidates, one in twenty looks like a "
             "win: the leaderboard corrects for that.",
         )
-
-
-def _depends_on_seed(candidate: Candidate) -> bool:
-    """Whether another seed could give another result: a probe on learned weights is solved, not trained."""
-    return not (candidate.pretrained and candidate.freeze == "all")

@@ -17,8 +17,8 @@ from backbench.report.plots.plot import Plot, PlotTable
 from backbench.report.plots.vega import VegaPlot
 
 NAME = "learning-curves"
-COLUMNS = ["label", "backbone", "rate", "epoch", "score", "val_acc", "loss", "chosen", "best"]
-NUMBERS = {"score": float, "val_acc": float, "loss": float, "chosen": bool, "best": bool}
+COLUMNS = ["label", "backbone", "rate", "epoch", "score", "val_acc", "loss", "chosen", "kept"]
+NUMBERS = {"score": float, "val_acc": float, "loss": float, "chosen": bool, "kept": bool}
 
 # More candidates than this are too many lines; those that rank first are shown.
 MOST = 60
@@ -51,8 +51,9 @@ def prepare(stored: ReportData) -> Plot | None:
     return Plot(
         NAME,
         title="Learning curves",
-        caption=f"{unseen}{rise}{_late(epochs[epochs['chosen']])} Epoch 0 is the start: the probe's head, or random"
-        " weights. The dot of a line is its best epoch. Dashed lines are the other learning rates that were tried."
+        caption=f"{unseen}{rise} Epoch 0 is the start: the probe's head, or random"
+        " weights. The dot of a line is the epoch whose weights were kept. Dashed lines are the other learning rates"
+        " that were tried."
         f"{left_out}{first_seeds(rows)}",
         alt=f"Selection score on val over the epochs of {len(names)} trained candidates. {rise}",
         frame=epochs,
@@ -66,7 +67,7 @@ def curves(stored: ReportData) -> pd.DataFrame:
     """One row per candidate, learning rate and epoch, candidates by rank.
 
     Columns: `label`, `backbone`, `rate`, `epoch`, `score`, `val_acc` in percent, `loss`, `chosen` (the rate that was
-    kept) and `best` (its epoch that was kept).
+    kept) and `kept` (its epoch whose weights were).
     """
     rows = stored.rows[stored.rows["cell_id"].isin(list(stored.training))].head(MOST)
     epochs = [
@@ -89,43 +90,31 @@ def _epochs(trace: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     "val_acc": 100 * epoch["val_acc"],
                     "loss": epoch["loss"],
                     "chosen": chosen,
-                    "best": chosen and epoch["epoch"] == trace.get("best_epoch"),
+                    # Before protocol 5 the best epoch on val was kept.
+                    "kept": chosen and epoch["epoch"] == trace.get("epoch", trace.get("best_epoch")),
                 }
 
 
 def _rise(epochs: pd.DataFrame, name: str) -> str:
     """What training brought the candidate that these epochs are of."""
     chosen = epochs[epochs["chosen"]]
-    if not chosen["best"].any():
+    if not chosen["kept"].any():
         return ""
-    first, best = chosen.iloc[0], chosen[chosen["best"]].iloc[0]
-    if best["epoch"] == first["epoch"]:
-        return f"{name} was never better on val than at its start ({formatting.decimal(first['score'])})."
+    first, kept = chosen.iloc[0], chosen[chosen["kept"]].iloc[0]
+    went = "rose" if kept["score"] > first["score"] else "went"
     return (
-        f"{name} rose from {formatting.decimal(first['score'])} to {formatting.decimal(best['score'])} on val, at a "
-        f"learning rate of {best['rate']}, in epoch {best['epoch']}."
+        f"{name} {went} from {formatting.decimal(first['score'])} to {formatting.decimal(kept['score'])} on val, at a "
+        f"learning rate of {kept['rate']}, in {kept['epoch']} epochs."
     )
-
-
-def _late(chosen: pd.DataFrame) -> str:
-    """How many candidates were best in their last epoch."""
-    best = chosen[chosen["best"]].set_index("label")["epoch"]
-    last = chosen.groupby("label")["epoch"].max()[best.index]
-    late = int(((best == last) & (last > 0)).sum())
-    if not late:
-        return ""
-    which = "It" if len(best) == 1 else f"All {late} candidates" if late == len(best) else ""
-    which = which or f"{late} of {len(best)} candidates"
-    return f" {which} {'was' if late == 1 else 'were'} best in the last epoch: more epochs may help."
 
 
 def _table(chosen: pd.DataFrame) -> PlotTable:
     rows = []
     for name, epochs in chosen.groupby("label", sort=False):
-        best = epochs[epochs["best"]].iloc[0] if epochs["best"].any() else epochs.iloc[-1]
-        start, end = formatting.decimal(epochs["score"].iloc[0]), formatting.decimal(best["score"])
-        rows.append((str(name), best["rate"], start, end, str(best["epoch"]), str(epochs["epoch"].max())))
-    return PlotTable(("Candidate", "Learning rate", "Score at start", "Best score", "In epoch", "Epochs"), tuple(rows))
+        kept = epochs[epochs["kept"]].iloc[0] if epochs["kept"].any() else epochs.iloc[-1]
+        start, end = formatting.decimal(epochs["score"].iloc[0]), formatting.decimal(kept["score"])
+        rows.append((str(name), kept["rate"], start, end, str(kept["epoch"]), str(epochs["epoch"].max())))
+    return PlotTable(("Candidate", "Learning rate", "Score at start", "Score kept", "Of epoch", "Epochs"), tuple(rows))
 
 
 def matplotlib_figure(plot: Plot) -> Figure:
@@ -139,9 +128,9 @@ def matplotlib_figure(plot: Plot) -> Figure:
     for (name, _, chosen), epochs in plot.frame.groupby(["label", "rate", "chosen"], sort=False):
         focus = name == plot.focus
         if focus or chosen:
-            line, best = lines[focus, chosen], epochs[epochs["best"]]
+            line, kept = lines[focus, chosen], epochs[epochs["kept"]]
             axes.plot(epochs["epoch"], epochs["score"], **line)
-            axes.plot(best["epoch"], best["score"], "o", color=line["color"], markersize=8 if focus else 3.5, zorder=5)
+            axes.plot(kept["epoch"], kept["score"], "o", color=line["color"], markersize=8 if focus else 3.5, zorder=5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=MEASURES["selection score"][1])
     axes.grid(axis="y")
@@ -169,10 +158,10 @@ def _specification(plot: Plot, column: str, title: str, form: str) -> dict[str, 
     focus = base.transform_filter(vega.FOCUS)
     layers = (
         chosen.mark_line(color=vega.OTHER, strokeWidth=1.3, opacity=0.4),
-        chosen.transform_filter("datum.best").mark_point(filled=True, size=25, color=vega.OTHER, opacity=0.7),
+        chosen.transform_filter("datum.kept").mark_point(filled=True, size=25, color=vega.OTHER, opacity=0.7),
         focus.transform_filter("!datum.chosen").mark_line(color=vega.TEST, strokeWidth=1.4, strokeDash=[3, 2]),
         focus.transform_filter("datum.chosen").mark_line(color=vega.TEST, strokeWidth=2.5),
         focus.mark_point(filled=True, size=30, color=vega.TEST, opacity=1),
-        focus.transform_filter("datum.best").mark_point(filled=True, size=100, color=vega.TEST, opacity=1),
+        focus.transform_filter("datum.kept").mark_point(filled=True, size=100, color=vega.TEST, opacity=1),
     )
     return vega.specification(layers, height=320, first=plot.focus)

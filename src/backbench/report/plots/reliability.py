@@ -37,21 +37,22 @@ def prepare(stored: ReportData) -> Plot | None:
     judged = contenders(rows)
     finding = _finding(summary[summary["label"].isin(judged["label"])], first_seed(judged.iloc[0]))
     focus = str(rows["label"].iloc[0])
+    before = (("dash test", "without its temperature"),) if summary["before"].notna().any() else ()
     others = (("line other", "the other networks"),) if len(rows) > 1 else ()
     return Plot(
         NAME,
         title="Reliability",
-        caption=f"{finding} On the diagonal a network is as often right as it says; below it is too sure of itself,"
-        f" above it not sure enough. Larger dots hold more images; bins with fewer than {FEWEST} are left out."
-        + first_seeds(rows),
+        caption=f"{finding}{_gain(summary.iloc[0])} On the diagonal a network is as often right as it says; below it"
+        f" is too sure of itself, above it not sure enough. Larger dots hold more images; bins with fewer than {FEWEST}"
+        " are left out." + first_seeds(rows),
         alt=f"How often {len(rows)} networks are right on test against how sure they are. {finding}",
         frame=bins(rows, stored),
-        legend=(("line pointed test", focus), *others, ("dots muted", "calibrated")),
+        legend=(("line pointed test", focus), *before, *others, ("dots muted", "calibrated")),
         focus=focus,
         table=PlotTable(
-            ("Candidate", "Right", "Mean confidence", "ECE"),
+            ("Candidate", "Right", "Mean confidence", "ECE", "without its temperature"),
             tuple(
-                (row["label"], *(formatting.percent(row[name]) for name in ("right", "confidence", "ece")))
+                (row["label"], *(formatting.percent(row[name]) for name in ("right", "confidence", "ece", "before")))
                 for row in summary.to_dict(orient="records")
             ),
         ),
@@ -59,31 +60,49 @@ def prepare(stored: ReportData) -> Plot | None:
 
 
 def bins(rows: pd.DataFrame, stored: ReportData) -> pd.DataFrame:
-    """One row per candidate and bin: `label`, `backbone`, `confidence` and `right` in percent, `items`."""
+    """One row per candidate and bin: `label`, `backbone`, `confidence` and `right` in percent, `items`.
+
+    `before` are the bins of what the network says without its temperature.
+    """
     points = [
         {
             "label": row["label"],
             "backbone": row["backbone"],
+            "before": before,
             "confidence": 100 * confidence / items,
             "right": 100 * right / items,
             "items": int(items),
         }
         for row in rows.to_dict(orient="records")
-        for items, confidence, right in stored.bins[row["cell_id"]].T
+        for before, known in ((False, stored.bins), (True, stored.bins_before))
+        for items, confidence, right in known.get(row["cell_id"], np.empty((3, 0))).T
         if items >= FEWEST
     ]
-    types = {"label": object, "backbone": object, "confidence": float, "right": float, "items": int}
+    types = {"label": object, "backbone": object, "before": bool, "confidence": float, "right": float, "items": int}
     return pd.DataFrame(points, columns=list(types)).astype(types)
 
 
 def summaries(rows: pd.DataFrame, stored: ReportData) -> pd.DataFrame:
-    """One row per candidate: `label`, mean `confidence` and share `right` of all test items, `ece`; in 0..1."""
+    """One row per candidate: `label`, mean `confidence` and share `right` of all test items, `ece`; in 0..1.
+
+    `before` is the ECE without the temperature, NaN in cells of earlier protocols, which have none.
+    """
     summary = []
     for label, cell_id in zip(rows["label"], rows["cell_id"], strict=True):
         items, confidence, right = stored.bins[cell_id]
         sums = {"confidence": confidence.sum(), "right": right.sum(), "ece": np.abs(confidence - right).sum()}
-        summary.append({"label": label, **{name: value / items.sum() for name, value in sums.items()}})
+        if cell_id in stored.bins_before:
+            _, before, right_before = stored.bins_before[cell_id]
+            sums["before"] = np.abs(before - right_before).sum()
+        summary.append({"label": label, "before": np.nan, **{name: sums[name] / items.sum() for name in sums}})
     return pd.DataFrame(summary)
+
+
+def _gain(first: pd.Series) -> str:
+    """What the temperature of the first has changed, empty where it has none."""
+    if pd.isna(first["before"]):
+        return ""
+    return f" Without its temperature the ECE of {first['label']} would be {formatting.percent(first['before'])}."
 
 
 def _finding(summary: pd.DataFrame, seed: str) -> str:
@@ -105,7 +124,7 @@ def _finding(summary: pd.DataFrame, seed: str) -> str:
 
 
 def matplotlib_figure(plot: Plot) -> Figure:
-    """A line per network; the dots of the focus are as large as their bins."""
+    """A line per network, of the focus that without its temperature as well; its dots are as large as their bins."""
     figure, axes = style.new_axes(5.6, 5.6, x=CONFIDENCE, y=RIGHT)
     axes.set_aspect("equal")
     axes.plot([0, 100], [0, 100], color=style.MUTED, zorder=1, **style.DOTTED)
@@ -113,9 +132,11 @@ def matplotlib_figure(plot: Plot) -> Figure:
         True: {"color": style.TEST, "linewidth": 2, "zorder": 3},
         False: {"color": style.OTHER, "linewidth": 1, "zorder": 2, "alpha": 0.55},
     }
-    for name, points in plot.frame.groupby("label", sort=False):
+    for name, points in plot.frame[~plot.frame["before"]].groupby("label", sort=False):
         axes.plot(points["confidence"], points["right"], **looks[name == plot.focus])
     focus = plot.frame[plot.frame["label"] == plot.focus]
+    before, focus = focus[focus["before"]], focus[~focus["before"]]
+    axes.plot(before["confidence"], before["right"], color=style.TEST, zorder=2, **style.DASHED)
     sizes = 18 + 200 * focus["items"] / max(focus["items"].max(), 1)
     axes.scatter(focus["confidence"], focus["right"], s=sizes, color=style.TEST, linewidth=0, zorder=4)
     style.legend(figure, axes, plot.legend)
@@ -124,12 +145,14 @@ def matplotlib_figure(plot: Plot) -> Figure:
 
 def vega_plot(plot: Plot) -> VegaPlot:
     """The same lines, with a dot for every bin of every network."""
-    base = alt.Chart().encode(
+    everything = alt.Chart().encode(
         x=vega.x_of(CONFIDENCE),
         y=vega.y_of(RIGHT),
         detail="label:N",
         tooltip=vega.tooltip("label", "confidence", "right", "items"),
     )
+    base = everything.transform_filter("!datum.before")
+    before = everything.transform_filter("datum.before").transform_filter(vega.FOCUS)
     focus = base.transform_filter(vega.FOCUS)
     many = plot.frame["label"].nunique() > 12
     ends = {"x": alt.datum(0), "y": alt.datum(0), "x2": alt.datum(100), "y2": alt.datum(100)}
@@ -139,6 +162,7 @@ def vega_plot(plot: Plot) -> VegaPlot:
         diagonal.encode(**ends),
         base.mark_line(color=vega.OTHER, strokeWidth=1.3, opacity=0.2 if many else 0.4),
         base.mark_point(filled=True, size=25, color=vega.OTHER, opacity=0.2 if many else 0.5),
+        before.mark_line(color=vega.TEST, strokeWidth=1.4, strokeDash=[3, 2]),
         focus.mark_line(color=vega.TEST, strokeWidth=2.2),
         focus.mark_point(filled=True, color=vega.TEST, opacity=0.9).encode(size=size),
     )
