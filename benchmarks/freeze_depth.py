@@ -262,7 +262,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=recipe.LEARNING_RATES[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
-    recipe.PATIENCE, recipe.LEFT_ON_VAL = 1.0, -1  # both sides run all epochs
     jobs = _planned(asked.dataset, asked.backbone, asked.image_size)
     planned = jobs[WITH_KERAS]
     with tempfile.TemporaryDirectory() as scratch:

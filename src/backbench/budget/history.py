@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -36,6 +36,7 @@ class SweepHistory:
 
     `final` has log-probabilities [n] on the val images, in one order; `seconds` those of a cell's own training,
     `shared` those of what all cells of a network have in common; `test` the test accuracy of an arm, over its seeds.
+    `tried` has by cell and epochs what a trial of it showed, where the sweep once had a budget.
     """
 
     arms: tuple[Arm, ...]
@@ -44,6 +45,7 @@ class SweepHistory:
     seconds: Mapping[str, float]
     shared: Mapping[str, float]
     test: Mapping[Arm, float]
+    tried: Mapping[tuple[str, int], PerItemScores] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -64,13 +66,16 @@ class SweepHistory:
         final = self.final[step.cell]
         if isinstance(step.effort, Screening) or step.effort.epochs is None:
             return final  # of a screening, whose images were not recorded, the probe that it stands for
+        if (step.cell, step.effort.epochs) in self.tried:
+            return self.tried[step.cell, step.effort.epochs]
         return as_tried(final, self.curves[step.cell].scores, epochs=step.effort.epochs)
 
 
 def as_tried(final: PerItemScores, scores: Sequence[float], *, epochs: int) -> PerItemScores:
-    """What a trial of so many epochs would have shown of a trained cell, whose `scores` are those of its epochs.
+    """What a trial of so many epochs stands for in a replay, where none was recorded: the best of the first `scores`.
 
-    The mean is known from them; single images are taken to differ from it as they do when the training is over.
+    These are of a longer schedule, and lower than those of a trial, which is a whole one. Single images are taken to
+    differ from their mean as they do when the training is over.
     """
     return final - float(final.mean()) + math.log(max(*scores[:epochs], TINY))
 
@@ -121,6 +126,7 @@ def past(directory: Path) -> SweepHistory:
         {cell.cell_id: measured(cell.row.fit_seconds) for cell in cells},
         shared,
         test,
+        _tried(directory, cells),
     )
 
 
@@ -159,10 +165,21 @@ def _final(directory: Path, cells: Sequence[Cell]) -> dict[str, PerItemScores]:
             raise RequestError(
                 f"{directory} has no predictions of {cell.cell_id}: replay the folder in which the sweep ran"
             ) from None
-        place = {item: position for position, item in enumerate(stored["val_ids"].tolist())}
-        order = order or sorted(place)
-        if set(order) != set(place):
+        ids = sorted(stored["val_ids"].tolist())
+        order = order or ids
+        if order != ids:
             raise RequestError(f"{directory} has cells with other val images: a replay needs them to be the same")
-        rows = np.array([place[item] for item in order])
+        rows = np.argsort(stored["val_ids"])
         found[cell.cell_id] = metrics.tempered_logs(stored["val_probs"][rows], stored["val_labels"][rows])
+    return found
+
+
+def _tried(directory: Path, cells: Sequence[Cell]) -> dict[tuple[str, int], PerItemScores]:
+    """What trials have shown of the trained cells, in the order of `_final`."""
+    found = {}
+    for cell in cells:
+        trial = cell.trace.get("trial", {})
+        if trial.get("epochs"):
+            rows = np.argsort(store.read_predictions(directory, cell.cell_id)["val_ids"])
+            found[cell.cell_id, trial["epochs"]] = np.array(trial["items"])[rows]
     return found

@@ -121,6 +121,7 @@ def _drawn(past: SweepHistory, rng: np.random.Generator) -> SweepHistory:
         past,
         arms=tuple(arms.values()),
         final={cell: values[items] for cell, values in past.final.items()},
+        tried={trial: values[items] for trial, values in past.tried.items()},
         test={arms[arm]: accuracy for arm, accuracy in past.test.items()},
     )
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from backbench.analysis import metrics
-from backbench.budget.history import as_tried, first_curve
 from backbench.budget.online_cost_model import OnlineCostModel
 from backbench.budget.protocol import Arm, Measurement, PerItemScores, Round
 from backbench.budget.strategies import DEFAULT, STRATEGIES
@@ -207,8 +206,8 @@ class BudgetedSweep:
         if found.status != Status.OK or isinstance(effort, Screening):
             return None
         answers = store.read_predictions(self.work.directory, stored.cell_id)
-        final = metrics.tempered_logs(answers["val_probs"], answers["val_labels"])
-        return as_tried(final, first_curve(found), epochs=effort.epochs) if effort.epochs else final
+        # Also where a trial is asked for: what was measured without a search had none, and shows no less than one.
+        return metrics.tempered_logs(answers["val_probs"], answers["val_labels"])
 
     def _why(self, position: int, cell: PlannedCell) -> str:
         job = self.jobs[position]

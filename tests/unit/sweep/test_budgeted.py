@@ -20,12 +20,13 @@ from support.planned_jobs import planned
 from backbench import executors, sweep
 from backbench.budget import cost_model, online_cost_model, successive_halving
 from backbench.budget.history import past
+from backbench.budget.protocol import Measurement
 from backbench.cli.main import main
 from backbench.core.backbone import Weights
 from backbench.core.cells import PlannedCell, planned_cells
 from backbench.core.errors import RequestError
 from backbench.core.events import CellFinished, Event, Summary
-from backbench.core.job import FULL, Effort, Job, Screening
+from backbench.core.job import FULL, Effort, Job, Schedule, Screening
 from backbench.core.request import Request
 from backbench.evaluation.cell_results import finished, tried
 from backbench.evaluation.fine_tuning import Trained
@@ -449,6 +450,30 @@ def test_a_past_is_what_the_cells_say(machine: Machine, tmp_path: Path) -> None:
     assert known.test[arm] == pytest.approx((0.75 + 0.76) / 2)
     for cell in store.read_cells(tmp_path / "r"):
         assert np.exp(known.final[cell.cell_id].mean()) == pytest.approx(cell.row.selection_score)
+
+
+def test_a_past_has_the_trials_of_a_search_that_came_before(machine: Machine, tmp_path: Path) -> None:
+    asked = {"backbones": "MobileNetV2,MobileNet,Xception", "seeds": 1}
+    machine.sweep(request(tmp_path / "r", budget="10m", **asked))
+    machine.sweep(request(tmp_path / "r", **asked))
+    known = past(tmp_path / "r")
+    scores = {cell.cell_id: cell.row.selection_score for cell in store.read_cells(tmp_path / "r")}
+    assert {epochs for _, epochs in known.tried} == {2}
+    assert len(known.tried) == 4, "two networks, each at two depths"
+    for (cell, epochs), values in known.tried.items():
+        (arm,) = (arm for arm in known.arms if cell in arm.cells)
+        assert known.seen(Measurement(arm, cell, Schedule(epochs=epochs))) is values
+        assert np.exp(values.mean()) == pytest.approx(0.8 * scores[cell], rel=1e-3)
+
+
+def test_what_was_measured_without_a_search_needs_no_trial(machine: Machine, tmp_path: Path) -> None:
+    asked = {"backbones": "MobileNetV2,MobileNet", "seeds": 1}
+    machine.sweep(request(tmp_path / "r", **asked))
+    machine.log.clear()
+    outcome = machine.sweep(request(tmp_path / "r", budget="10m", **{**asked, "seeds": 2}))
+    assert outcome.counts["ok"] >= 6
+    assert not [label for label, kind, _ in machine.log if kind != "whole"]
+    assert ("MobileNetV2", "whole") in {(label, kind) for label, kind, _ in machine.log}, "the other seeds of the best"
 
 
 @pytest.mark.parametrize(
