@@ -453,17 +453,16 @@ def test_a_past_is_what_the_cells_say(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_a_past_has_the_trials_of_a_search_that_came_before(machine: Machine, tmp_path: Path) -> None:
-    asked = {"backbones": "MobileNetV2,MobileNet,Xception", "seeds": 1}
-    machine.sweep(request(tmp_path / "r", budget="10m", **asked))
-    machine.sweep(request(tmp_path / "r", **asked))
+    machine.sweep(request(tmp_path / "r", budget="10m", seeds=1))
+    machine.sweep(request(tmp_path / "r", seeds=1))
     known = past(tmp_path / "r")
-    scores = {cell.cell_id: cell.row.selection_score for cell in store.read_cells(tmp_path / "r")}
     assert {epochs for _, epochs in known.tried} == {2}
-    assert len(known.tried) == 4, "two networks, each at two depths"
+    # Two networks at two depths, 0.05 better for each stage that is trained; a trial comes to four fifths of that.
+    shown = sorted(float(np.exp(values.mean())) for values in known.tried.values())
+    assert shown == pytest.approx([0.8 * score for score in (0.65, 0.7, 0.75, 0.8)], rel=1e-3)
     for (cell, epochs), values in known.tried.items():
         (arm,) = (arm for arm in known.arms if cell in arm.cells)
         assert known.seen(Measurement(arm, cell, Schedule(epochs=epochs))) is values
-        assert np.exp(values.mean()) == pytest.approx(0.8 * scores[cell], rel=1e-3)
 
 
 def test_what_was_measured_without_a_search_needs_no_trial(machine: Machine, tmp_path: Path) -> None:
