@@ -251,3 +251,23 @@ def test_mirrored_tensors_are_those_of_the_table(
     assert (again.format, again.digest) == ("weights.h5", MIRRORS[name].tensors)
     small = graph.build(backbone, image_size=96, weights=again, cache=cache)
     assert tensors_digest(small.get_weights()) == MIRRORS[name].tensors
+
+
+def test_unnamed_layers_have_the_names_of_the_first_model_of_a_process() -> None:
+    later = [
+        ("Conv2D", "conv2d_11"), ("Conv2D", "block1_conv1"), ("SeparableConv2D", "separable_conv2d_7"),
+        ("Conv2D", "conv2d_12"), ("SeparableConv2D", "separable_conv2d_8"), ("Conv2D", "conv2d_13"),
+    ]  # fmt: skip
+    first = ["conv2d", "block1_conv1", "separable_conv2d", "conv2d_1", "separable_conv2d_1", "conv2d_2"]
+    assert package_wheels.first_names(later) == first
+    assert package_wheels.first_names(list(zip([kind for kind, _ in later], first, strict=True))) == first
+
+
+def test_a_second_xception_in_a_process_has_the_layout_of_the_first() -> None:
+    names = []
+    for _ in range(2):
+        with keras.StatelessScope(initialize_variables=False):
+            model = keras.applications.Xception(weights=None, include_top=False)
+        names.append(package_wheels.first_names([(type(layer).__name__, layer.name) for layer in model.layers]))
+    assert names[0] == names[1]
+    assert {"conv2d", "conv2d_3", "batch_normalization_3", "block1_conv1"} <= set(names[1])

@@ -229,6 +229,24 @@ def _container_keys(layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapp
     return keyed
 
 
+def first_names(layers: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of layers, given as (class, name), in the first model of a process: Keras numbers unnamed ones on.
+
+    What was `conv2d` there is `conv2d_4` in the second Xception.
+    """
+    numbered = []
+    for kind, name in layers:
+        own = re.fullmatch(rf"{_snake_case(kind)}(?:_(\d+))?", name)
+        numbered.append((_snake_case(kind), int(own[1] or 0)) if own else None)
+    least: dict[str, int] = {}
+    for kind, number in filter(None, numbered):
+        least[kind] = min(number, least.get(kind, number))
+    return [
+        name if place is None else place[0] + (f"_{place[1] - least[place[0]]}" if place[1] > least[place[0]] else "")
+        for (_, name), place in zip(layers, numbered, strict=True)
+    ]
+
+
 def _snake_case(class_name: str) -> str:
     """Keras's own rule: `SeparableConv2D` is `separable_conv2d`."""
     words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", class_name))

