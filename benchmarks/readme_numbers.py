@@ -35,8 +35,9 @@ def _percent(share: float) -> str:
 
 def _right(row: pd.Series) -> str:
     depth = {"all": "fully frozen", "none": "trained as a whole", "all-1": "with all but its last stage frozen"}
+    once = "" if row["freeze"] == "all" else " (one seed)"
     seeds = f" (mean of {row['seeds']} seeds, {_percent(row['low'])} to {_percent(row['high'])})"
-    return f"{_percent(row['test_acc'])} {depth[row['freeze']]}{seeds if row['seeds'] > 1 else ''}"
+    return f"{_percent(row['test_acc'])} {depth[row['freeze']]}{seeds if row['seeds'] > 1 else once}"
 
 
 def grocery() -> str:
@@ -60,8 +61,8 @@ def digits() -> str:
     rows = _table("digits")
     best, scratch = rows[rows["weights"] == "imagenet"].iloc[0], rows[rows["backbone"] == "scratch"].iloc[0]
     return (
-        f"Of handwritten digits the hand-made CNN gets {_percent(scratch['test_acc'])} right (mean of"
-        f" {scratch['seeds']} seeds), and the pretrained network that ranks first, {best['backbone']}, {_right(best)}."
+        f"Of handwritten digits the hand-made CNN gets {_percent(scratch['test_acc'])} right, and the pretrained"
+        f" network that ranks first, {best['backbone']}, {_right(best)}."
     )
 
 

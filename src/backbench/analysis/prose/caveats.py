@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from backbench.analysis.bootstrap import ENOUGH_SEEDS
 from backbench.analysis.candidates import Candidate
@@ -10,7 +10,7 @@ from backbench.analysis.caveat import Caveat, CaveatCode, Severity
 from backbench.analysis.comparison_facts import ComparisonFacts
 from backbench.analysis.prose.phrases import images, points
 from backbench.analysis.recommendation_facts import Recommendation
-from backbench.analysis.seed_spread import spread
+from backbench.analysis.seed_spread import depends_on_seed, spread
 from backbench.analysis.significance import ALPHA
 from backbench.core import formatting
 
@@ -102,14 +102,25 @@ def _small_test(facts: Recommendation, best: Candidate) -> Iterator[Caveat]:
 
 
 def _trained_once(best: Candidate) -> Iterator[Caveat]:
-    if best.seeds == 1 and best.test_acc is not None and (moves := spread(best)):
+    if best.seeds == 1 and best.test_acc is not None and depends_on_seed(best):
         yield Caveat(
             CaveatCode.TRAINED_ONCE,
             Severity.NOTE,
             f"{best.label} was trained once, and the interval of its test accuracy is over the test images alone: "
-            f"another seed typically moves such an accuracy by {points(moves)} either way (standard deviation over "
-            "seeds of cells like it). With --seeds 3 it is measured.",
+            f"{_another_seed([best], 'it')} With --seeds 3 this is measured.",
         )
+
+
+def _another_seed(once: Sequence[Candidate], it: str) -> str:
+    """By how much another seed would move candidates that were trained once."""
+    known = [spread(candidate) for candidate in once]
+    measured = [each for each in known if each is not None]
+    if len(measured) < len(known):
+        return f"how much another seed would move {it} is not known."
+    return (
+        f"another seed typically moves {it} by {points(max(measured))} either way (standard deviation over seeds of "
+        "cells like it)."
+    )
 
 
 def _disagreement(facts: ComparisonFacts) -> Iterator[Caveat]:
@@ -125,15 +136,14 @@ def _disagreement(facts: ComparisonFacts) -> Iterator[Caveat]:
 
 def _seeds(facts: ComparisonFacts) -> Iterator[Caveat]:
     pair = (facts.first, facts.second)
-    once = [candidate for candidate in pair if candidate.seeds == 1 and spread(candidate)]
+    once = [candidate for candidate in pair if candidate.seeds == 1 and depends_on_seed(candidate)]
     if once:
         was, it = ("was", "it") if len(once) == 1 else ("were", "each")
-        moves = max(spread(candidate) for candidate in once)
+        names = " and ".join(candidate.label for candidate in once)
         yield Caveat(
             CaveatCode.TRAINED_ONCE,
             Severity.NOTE,
-            f"{' and '.join(candidate.label for candidate in once)} {was} trained once: another seed typically moves "
-            f"{it} by {points(moves)} either way (standard deviation over seeds of cells like it).",
+            f"{names} {was} trained once: {_another_seed(once, it)}",
         )
     few = [candidate.label for candidate in pair if 1 < candidate.seeds < ENOUGH_SEEDS]
     if few:
