@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from backbench.analysis import Recommendation, grouped, labels
+from backbench.analysis.caveat import CaveatCode
 from backbench.analysis.prose.best_vs_rest import tied_means
 from backbench.core import formatting
 from backbench.report import incomplete
@@ -66,6 +67,8 @@ def show(
         below = ["Ranked by selection score, which is measured on val alone.", exports]
         if facts and tied:
             below.insert(1, f"{TIED} {tied_means(facts)}")
+        if facts:
+            below += [caveat.text for caveat in facts.caveats if caveat.code == CaveatCode.TRAINED_ONCE]
         parts.append("\n".join(_wrapped(line, width) for line in below if line))
     parts += [_unfinished(group, width) for group in incomplete.groups(table)]
     return formatting.for_terminal("\n\n".join(parts)) + "\n"

@@ -97,3 +97,10 @@ def test_seeds_and_score_stay_at_eighty_columns() -> None:
 def test_a_depth_that_did_not_finish_is_named() -> None:
     table = frame(cell("A", 0.9, 0.9), lost("A", "skipped", "no such depth", freeze="all-7"))
     assert terminal.show(table, width=80).endswith("skipped: A@all-7. no such depth\n")
+
+
+def test_what_another_seed_would_change_is_said_of_what_was_trained_once() -> None:
+    once = frame(cell("A", 0.9, 0.8, freeze="all-1"))
+    assert "another seed typically moves it by 0.7 points" in terminal.show(once, width=200, facts=recommend(once))
+    solved = frame(cell("A", 0.9, 0.8))
+    assert "another seed" not in terminal.show(solved, width=200, facts=recommend(solved))
