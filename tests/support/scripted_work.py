@@ -6,6 +6,7 @@ The classes are pickled on their way to the processes of jobs, which find them h
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
 import struct
@@ -65,7 +66,10 @@ def meet(end: str, job: Job, emit: Emit) -> None:
     if end.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, end))
     elif end == "the worker is killed":  # the parent of this process
-        os.kill(os.getppid(), signal.SIGKILL)
+        parent = multiprocessing.parent_process()  # who asked for it, and not the server that it was forked from
+        assert parent is not None
+        assert parent.pid is not None
+        os.kill(parent.pid, signal.SIGKILL)
         time.sleep(600)
     elif end == "killed while speaking":  # as when memory runs out half way through handing over a cell
         os.write(_pipe(emit).fileno(), struct.pack("!i", 1000) + b"half a message")
