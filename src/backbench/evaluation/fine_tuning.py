@@ -1,4 +1,4 @@
-"""Gradient training: whole schedules, their last weights; another learning rate where one does not beat the start."""
+"""Gradient training: whole schedules and their last weights; another learning rate only where one has failed."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def _container_keys(layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapp
     for layer in layers:
         name = _snake_case(layer["class_name"])
         count = seen[name] = seen.get(name, -1) + 1
-        keyed.append((f"{name}_{count}" if count else name, layer))
+        keyed.append((_numbered(name, count), layer))
     return keyed
 
 
@@ -234,17 +234,15 @@ def first_names(layers: Sequence[tuple[str, str]]) -> list[str]:
 
     What was `conv2d` there is `conv2d_4` in the second Xception.
     """
-    numbered = []
-    for kind, name in layers:
-        own = re.fullmatch(rf"{_snake_case(kind)}(?:_(\d+))?", name)
-        numbered.append((_snake_case(kind), int(own[1] or 0)) if own else None)
-    least: dict[str, int] = {}
-    for kind, number in filter(None, numbered):
-        least[kind] = min(number, least.get(kind, number))
-    return [
-        name if place is None else place[0] + (f"_{place[1] - least[place[0]]}" if place[1] > least[place[0]] else "")
-        for (_, name), place in zip(layers, numbered, strict=True)
-    ]
+    found = [re.fullmatch(rf"({_snake_case(kind)})(?:_(\d+))?", name) for kind, name in layers]
+    places = [(own[1], int(own[2] or 0)) if own else (name, 0) for own, (_, name) in zip(found, layers, strict=True)]
+    least = {name: min(number for other, number in places if other == name) for name, _ in places}
+    return [_numbered(name, number - least[name]) for name, number in places]
+
+
+def _numbered(name: str, count: int) -> str:
+    """Keras's own rule: the first has no number."""
+    return f"{name}_{count}" if count else name
 
 
 def _snake_case(class_name: str) -> str:
