@@ -48,12 +48,12 @@ def prepare(stored: ReportData) -> Plot | None:
         legend.append(("dash test", "its other learning rates"))
     if len(names) > 1:
         legend.append(("line other", "the other candidates"))
+    others = "" if epochs["chosen"].all() else " Dashed lines are the other learning rates that were tried."
     return Plot(
         NAME,
         title="Learning curves",
         caption=f"{unseen}{rise} Epoch 0 is the start: the probe's head, or random"
-        " weights. The dot of a line is the epoch whose weights were kept. Dashed lines are the other learning rates"
-        " that were tried."
+        f" weights. The dot of a line is the epoch whose weights were kept.{others}"
         f"{left_out}{first_seeds(rows)}",
         alt=f"Selection score on val over the epochs of {len(names)} trained candidates. {rise}",
         frame=epochs,
